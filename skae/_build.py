@@ -1,0 +1,135 @@
+"""Blueprints: what a model is built from, for `fit` and for reading a saved state."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+
+from skae._linear import LinearPath as Axes
+from skae._model import Autoencoder, LinearPath
+from skae._random import Seeded
+from skae.losses import as_loss
+from skae.noise import as_noise
+from skae.regularizers import as_regularizer
+
+DTYPES = ("float32", "float64")
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """Everything that determines a model but its weights.
+
+    Attributes
+    ----------
+    n_features, n_components, n_samples : int
+        Sizes for which the network is built.
+
+    network, loss, noise, regularizer : part, name or callable
+        As given to the estimator.
+
+    init : {"pca", "random"}
+        Whether a linear path runs beside the networks.
+
+    dtype : str
+        "float32" or "float64".
+
+    n_dropped : int, default=0
+        How many of the last components the code leaves out.
+    """
+
+    n_features: int
+    n_components: int
+    n_samples: int
+    network: Any
+    loss: Any
+    noise: Any
+    regularizer: Any
+    init: str
+    dtype: str
+    n_dropped: int = 0
+
+    @classmethod
+    def from_state(cls, state: dict) -> "Blueprint":
+        """Return the blueprint that was saved, refusing what is not one."""
+        if not isinstance(state, dict) or set(state) != {f.name for f in fields(cls)}:
+            raise ValueError("The saved state does not describe a model.")
+        if state["init"] not in INITS or state["dtype"] not in DTYPES:
+            raise ValueError(
+                f"Got init={state['init']!r} and dtype={state['dtype']!r}, but expected"
+                f" one of {sorted(INITS)} and one of {sorted(DTYPES)}."
+            )
+        return cls(**state)
+
+    def build(self, seed: int, path: Axes | None = None) -> Autoencoder:
+        """Return the model with random networks beside the path's linear maps.
+
+        Without a path all linear maps are zero.
+        """
+        with torch.device("cpu"), Seeded(torch.Generator().manual_seed(seed)):
+            return self._assemble(path)
+
+    def load(self, arrays: dict) -> Autoencoder:
+        """Return the model with the weights in `arrays`, refusing what does not fit.
+
+        The model is laid out without memory first: a hostile size costs nothing.
+        """
+        with torch.device("meta"), Seeded(torch.Generator()):
+            model = self._assemble(None)
+        check_arrays(arrays, model.state_dict(), self.dtype)
+        tensors = {name: torch.tensor(array) for name, array in arrays.items()}
+        model.load_state_dict(tensors, assign=True)
+        return model.eval()
+
+    def _assemble(self, path):
+        encoder, decoder = INITS[self.init](*self._networks(), *self._maps(path))
+        loss = as_loss(self.loss)
+        offset = torch.zeros(self.n_features, dtype=torch.float64)
+        if path is not None:
+            offset += torch.from_numpy(loss.start(path.mean, path.scale)[0])
+        noise, regularizer = as_noise(self.noise), as_regularizer(self.regularizer)
+        model = Autoencoder(encoder, decoder, offset, loss, noise, regularizer)
+        model.drop(self.n_dropped)
+        return model.to(getattr(torch, self.dtype))
+
+    def _networks(self):
+        return self.network(self.n_features, self.n_components, self.n_samples)
+
+    def _maps(self, path):
+        shape = self.n_components, self.n_features
+        if path is None:
+            return torch.zeros(shape), torch.zeros(shape[::-1])
+        slope = as_loss(self.loss).start(path.mean, path.scale)[1] * path.shrinkage
+        unit = path.deviation / path.scale
+        return (
+            torch.from_numpy(path.axes / unit),
+            torch.from_numpy(slope[:, np.newaxis] * path.axes.T * unit),
+        )
+
+
+def beside_linear_maps(encoder, decoder, encoder_map, decoder_map):
+    """Return encoder and decoder that start as linear maps."""
+    return LinearPath(encoder, encoder_map), LinearPath(decoder, decoder_map)
+
+
+def networks_alone(encoder, decoder, encoder_map, decoder_map):
+    """Return encoder and decoder as they are."""
+    return encoder, decoder
+
+
+INITS = {"pca": beside_linear_maps, "random": networks_alone}
+
+
+def check_arrays(arrays: dict, wanted: dict, dtype: str) -> None:
+    """Raise ValueError unless arrays have the names, shapes and type of the wanted."""
+    if not isinstance(arrays, dict) or set(arrays) != set(wanted):
+        raise ValueError("The saved weights do not belong to this network.")
+    for name, array in arrays.items():
+        fits = isinstance(array, np.ndarray) and array.dtype == np.dtype(dtype)
+        if not fits or array.shape != tuple(wanted[name].shape):
+            raise ValueError(
+                f"Got saved weights {name!r} of shape {np.shape(array)}, but expected "
+                f"{dtype} of shape {tuple(wanted[name].shape)}."
+            )
+        if not np.isfinite(array).all():
+            raise ValueError(f"The saved weights {name!r} are not finite.")

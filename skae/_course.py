@@ -1,0 +1,152 @@
+"""A course of training: its curves, its best state, and when it has learned enough."""
+
+import copy
+
+import numpy as np
+
+from skae._linear import LinearPath
+from skae._model import Autoencoder
+from skae._training import Batches, Trainer, annealed
+
+DIVERGED = 10  # times the loss of the worse of the start and the mean
+
+
+class Course:
+    """Epochs of one model, judged after each, with the best state kept.
+
+    Where rows are held out, the loss on them judges; else the training loss tells when
+    nothing is gained any more, and the last state is kept.
+
+    Parameters
+    ----------
+    trainer : Trainer
+        What yields epochs.
+
+    path : LinearPath
+        PCA's solution, which the model started from.
+
+    held_out : Batches or None
+        Rows to be judged by.
+    """
+
+    def __init__(self, trainer: Trainer, path: LinearPath, held_out: Batches | None):
+        self.trainer = trainer
+        self.path = path
+        self.held_out = held_out
+        self.loss_curve = []
+        self.validation_loss_curve = []
+        self.best_iter = self.n_dropped = self.remaining = 0
+        self.stopped = self.diverged = self.retreated = False
+        values = trainer.flat.values
+        self.origin, self.kept, self.current = (values.clone() for _ in range(3))
+        self.start_loss = self.judge()
+        self.best_loss = self.start_loss if held_out else np.inf
+        null_loss = trainer.objective.null(self.judges)
+        self.limit = DIVERGED * max(self.start_loss, null_loss)
+
+    @property
+    def model(self) -> Autoencoder:
+        """The model in training."""
+        return self.trainer.objective.model
+
+    @property
+    def judges(self) -> Batches:
+        """The held-out rows, or else the training rows."""
+        return self.held_out or self.trainer.batches
+
+    def judge(self) -> float:
+        """Return the present loss on the judges."""
+        return self.trainer.objective.validate(self.judges)
+
+    def go_on_with(self, batches, held_out, batch_size: int) -> None:
+        """Take other rows to learn from and to be judged by."""
+        self.trainer.batches, self.trainer.batch_size = batches, batch_size
+        self.held_out = held_out
+        self.stopped = self.diverged = False
+
+    def begin(self, n_epochs: int, schedule=annealed, patience=np.inf, tol=0.0) -> None:
+        """Plan epochs, from the state that the last ones ended in."""
+        self.trainer.flat.values.copy_(self.current)
+        self.epochs = self.trainer.epochs(n_epochs, schedule)
+        self.remaining, self.waited = n_epochs, 0
+        self.patience, self.tol = patience, tol
+
+    @property
+    def going(self) -> bool:
+        """Whether there is an epoch left, and hope that it will gain something."""
+        hopeless = self.diverged or self.stopped or self.waited >= self.patience
+        return self.remaining > 0 and not hopeless
+
+    def advance(self) -> None:
+        """Train for one epoch, judge it, and keep the model if it is the best."""
+        loss = next(self.epochs)
+        judged = self.judge() if self.held_out else loss
+        self.remaining -= 1
+        self.diverged = not (np.isfinite(loss) and judged <= self.limit)
+        self.waited = 0 if judged < self.best_loss * (1 - self.tol) else self.waited + 1
+        if not self.diverged:
+            self._keep(judged)
+        if self.held_out:
+            self.validation_loss_curve.append(judged)
+        self.loss_curve.append(loss)
+
+    def _keep(self, judged):
+        self.current.copy_(self.trainer.flat.values)
+        if judged < self.best_loss or not self.held_out:
+            self.kept.copy_(self.current)
+            self.best_iter = len(self.loss_curve) + 1
+        self.best_loss = min(self.best_loss, judged)
+
+    def restore(self) -> None:
+        """Put the kept state into the model."""
+        self.trainer.flat.values.copy_(self.kept)
+        self.model.eval()
+
+    def give_up(self) -> None:
+        """Keep the state before the first epoch."""
+        self.kept.copy_(self.origin)
+        self.best_iter = 0
+
+    def retreat(self) -> None:
+        """Give up where training has made the model worse on the rows it learned."""
+        self.restore()
+        if self.loss_curve and not self.held_out and self.judge() > self.start_loss:
+            self.retreated = True
+            self.give_up()
+
+    def follow(self, earlier: "Course") -> None:
+        """Go on with the curves of the course by which this one was planned."""
+        self.loss_curve = list(earlier.loss_curve)
+        self.validation_loss_curve = earlier.validation_loss_curve
+
+    def best_model(self) -> Autoencoder:
+        """Return a copy of the model in its kept state, ready to be used."""
+        self.restore()
+        generator = self.trainer.objective.generator
+        model = copy.deepcopy(self.model, {id(generator): None})
+        model.zero_grad(set_to_none=True)
+        model.drop(self.n_dropped)
+        return model
+
+    @property
+    def improving(self) -> bool:
+        """Whether the loss fell by more than a quarter over the second half."""
+        curve = self.validation_loss_curve or self.loss_curve
+        return len(curve) > 1 and curve[-1] < 0.75 * curve[(len(curve) - 1) // 2]
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether all epochs that were planned have been run, and none was bad."""
+        return self.remaining == 0
+
+    def report(self) -> str:
+        """Return a line on the last epoch."""
+        line = f"Epoch {len(self.loss_curve)}, loss = {self.loss_curve[-1]:.6g}"
+        if self.held_out:
+            line += f", held out = {self.validation_loss_curve[-1]:.6g}"
+        return line
+
+    def shares(self, batches: Batches) -> np.ndarray:
+        """Return the share of loss that the first 1, 2, ... components explain."""
+        objective = self.trainer.objective
+        return 1 - objective.prefix_losses(batches) / (objective.null(batches) or 1.0)

@@ -1,0 +1,287 @@
+"""The steps of a fit: choose, start at PCA, settle on a model, tell what was learned."""
+
+import copy
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils import check_random_state
+
+from skae import _recipe as recipe
+from skae._build import Blueprint
+from skae._course import Course
+from skae._linear import LinearPath, fit_linear, n_axes_for_share
+from skae._solvers import FlatParameters, Solver, as_solver
+from skae._table import Rows
+from skae._training import Batches, Objective, Trainer, annealed, constant
+from skae.losses import as_loss
+from skae.regularizers import Ordered
+
+SHARE_ROWS = 1000  # rows that explained_variance_ratio_ is measured on,
+SHARE_DECODINGS = 20_000  # fewer where so many codes were decoded
+
+
+@dataclass(frozen=True)
+class Table:
+    """What `fit` was given, validated.
+
+    Attributes
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        The rows to learn from.
+
+    weight : ndarray of shape (n_samples,) or None
+        Their positive weights, of mean 1.
+
+    X_val : ndarray or CSR matrix of shape (n_val, n_features) or None
+        The rows to judge by.
+    """
+
+    X: Any
+    weight: np.ndarray | None = None
+    X_val: Any = None
+
+
+@dataclass(frozen=True)
+class Choices:
+    """An estimator's parameters with every "auto" resolved, and the rows held out."""
+
+    blueprint: Blueprint
+    solver: Solver
+    learning_rate: float
+    alpha: float
+    batch_size: int
+    max_iter: int
+    patience: int
+    tol: float
+    goes_on: bool
+    share: float | None
+    held_out: np.ndarray
+    device: str
+    seed: int
+
+
+def choose(estimator, table: Table, seed: int, **changes) -> Choices:
+    """Resolve an estimator's parameters for a table; `changes` override them."""
+    p = {**estimator.get_params(deep=False), **changes}
+    n, auto = table.X.shape[0], recipe.auto
+    solver = as_solver(p["solver"])
+    device = str(auto(p["device"], recipe.device))
+    size = auto(
+        p["batch_size"], lambda: n if solver.full_batch else recipe.batch_size(n)
+    )
+    max_iter = auto(p["max_iter"], lambda: recipe.n_epochs(n, size))
+    splits = table.X_val is None and max_iter > 0
+    stopping = p["early_stopping"] if splits else False
+    n_out = recipe.n_held_out(n, p["validation_fraction"], stopping)
+    return Choices(
+        blueprint=blueprint(p, table, device),
+        solver=solver,
+        learning_rate=p["learning_rate"],
+        alpha=auto(p["alpha"], lambda: recipe.alpha(n, solver.decoupled)),
+        batch_size=min(size, n),
+        max_iter=max_iter,
+        patience=auto(p["n_iter_no_change"], lambda: recipe.patience(max_iter)),
+        tol=p["tol"],
+        goes_on=p["warm_start"],
+        share=p["n_components"] if p["n_components"] < 1 else None,
+        held_out=np.random.default_rng(seed).permutation(n)[:n_out],
+        device=device,
+        seed=seed,
+    )
+
+
+def blueprint(p: dict, table: Table, device: str) -> Blueprint:
+    """Return what parameters p say of the model."""
+    n, d = table.X.shape
+    k, regularizer = p["n_components"], p["regularizer"]
+    if k < 1:
+        k = n_axes_for_share(table.X, table.weight, k)
+        regularizer = Ordered() if regularizer is None else regularizer
+    return Blueprint(
+        n_features=d,
+        n_components=int(k),
+        n_samples=n,
+        network=clone(p["network"], safe=False),
+        loss=p["loss"],
+        noise=clone(p["noise"], safe=False),
+        regularizer=clone(regularizer, safe=False),
+        init=p["init"],
+        dtype=recipe.auto(
+            p["precision"], lambda: recipe.precision(table.X.dtype, n, device)
+        ),
+    )
+
+
+def draw_seed(random_state) -> int:
+    """Draw the one seed of a fit; None takes it from the operating system."""
+    if random_state is None:
+        return int(np.random.default_rng().integers(2**31))
+    return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+class Fit:
+    """One fit of one table, step by step.
+
+    Parameters
+    ----------
+    table : Table
+        The rows.
+
+    choices : Choices
+        What to do with them.
+    """
+
+    def __init__(self, table: Table, choices: Choices):
+        self.table = table
+        self.choices = choices
+
+    def start(self) -> Course:
+        """Return a course whose model is still PCA of the rows it will learn from."""
+        path = fit_linear(
+            self.table.X, self._training_weight(), self.choices.blueprint.n_components
+        )
+        shrinkages = as_loss(self.choices.blueprint.loss).shrinkages
+        courses = [self._course(replace(path, shrinkage=s)) for s in shrinkages]
+        return min(courses, key=lambda course: course.start_loss)
+
+    def resume(self, course: Course) -> Course:
+        """Return an earlier fit's course, to go on with this one's rows."""
+        batches, held_out = self._batches(course.path)
+        course.go_on_with(batches, held_out, self.choices.batch_size)
+        return course
+
+    def revive(self, fitted) -> Course:
+        """Return a course that goes on from a fitted estimator's weights."""
+        path = LinearPath(fitted.mean_, fitted.scale_, axes=None, deviation=None)
+        course = self._course_of(copy.deepcopy(fitted.module_), path)
+        course.loss_curve = list(fitted.loss_curve_)
+        course.validation_loss_curve = list(fitted.validation_loss_curve_)
+        course.best_iter = fitted.best_iter_
+        return course
+
+    def plan(self, course: Course) -> None:
+        """Plan the course's epochs."""
+        c = self.choices
+        schedule = constant if c.goes_on else annealed
+        course.begin(c.max_iter, schedule, c.patience, c.tol)
+
+    def settle(self, course: Course) -> Course:
+        """Return the course to end with; it may have epochs yet to run.
+
+        Where rows were held out, a network that is not clearly better than PCA on them
+        gives way to PCA of all rows, and on little data one that is better is trained
+        once more on all rows.
+        """
+        course.retreat()
+        n_out = len(self.choices.held_out)
+        if self.choices.goes_on or not n_out:
+            self._cut(course, course)
+            return course
+        if not recipe.beats(course.best_loss, course.start_loss, n_out):
+            course.give_up()
+            return self._once_more(course, n_epochs=0)
+        enough = course.stopped or course.diverged
+        if enough or self.table.X.shape[0] >= recipe.SMALL:
+            self._cut(course, course)
+            return course
+        per_epoch = course.trainer.n_batches / self._n_batches_of_all()
+        return self._once_more(
+            course, round(recipe.ONCE_MORE * course.best_iter * per_epoch)
+        )
+
+    def conclude(self, course: Course, final: Course) -> Course:
+        """Return the final course, or the one before where more training failed."""
+        final.retreat()
+        return course if final.diverged or final.retreated else final
+
+    def attributes(self, course: Course) -> dict:
+        """Return the fitted attributes of the course's best state."""
+        model = course.best_model()
+        c = self.choices
+        return {
+            "n_components_": c.blueprint.n_components - course.n_dropped,
+            "mean_": course.path.mean,
+            "scale_": course.path.scale,
+            "module_": model,
+            "explained_variance_ratio_": self._explained(course),
+            "loss_curve_": list(course.loss_curve),
+            "validation_loss_curve_": list(course.validation_loss_curve),
+            "best_iter_": course.best_iter,
+            "n_iter_": len(course.loss_curve),
+            "batch_size_": c.batch_size,
+            "max_iter_": c.max_iter,
+            "alpha_": float(c.alpha),
+            "precision_": c.blueprint.dtype,
+            "device_": c.device,
+            "_blueprint": replace(c.blueprint, n_dropped=course.n_dropped),
+            "_seed": c.seed,
+            "_course": course,
+        }
+
+    def _training_weight(self):
+        n = self.table.X.shape[0]
+        weight = np.ones(n) if self.table.weight is None else self.table.weight.copy()
+        weight[self.choices.held_out] = 0
+        return weight
+
+    def _course(self, path):
+        model = self.choices.blueprint.build(self.choices.seed, path)
+        return self._course_of(model, path)
+
+    def _course_of(self, model, path):
+        c = self.choices
+        model = model.to(c.device)
+        objective = Objective(model, path.mean, path.scale, c.seed)
+        flat = FlatParameters(model)
+        solver = c.solver.build(flat, c.learning_rate, c.alpha)
+        batches, held_out = self._batches(path)
+        trainer = Trainer(objective, solver, flat, batches, c.batch_size)
+        return Course(trainer, path, held_out)
+
+    def _batches(self, path):
+        """Return the rows to learn from, and those to judge by or None."""
+        table, out = self.table, self.choices.held_out
+        if not len(out):
+            judges = None if table.X_val is None else self._rows(path, table.X_val)
+            return self._rows(path, table.X, table.weight), judges
+        kept = np.setdiff1d(np.arange(table.X.shape[0]), out)
+        return tuple(
+            self._rows(path, table.X, _take(table.weight, index), index)
+            for index in (kept, out)
+        )
+
+    def _rows(self, path, X, weight=None, index=None):
+        rows = Rows(X, path.mean, path.scale, weight, index)
+        return Batches(rows, self.choices.blueprint.dtype, self.choices.device)
+
+    def _n_batches_of_all(self):
+        return -(-self.table.X.shape[0] // self.choices.batch_size)
+
+    def _once_more(self, course, n_epochs):
+        everything = np.empty(0, dtype=int)
+        fit = Fit(self.table, replace(self.choices, held_out=everything))
+        final = fit.start()
+        final.begin(n_epochs)
+        final.follow(course)
+        self._cut(final, course)
+        return final
+
+    def _cut(self, final, judge):
+        """Leave out components that the wanted share does not need."""
+        if self.choices.share is not None:
+            judge.restore()
+            enough = judge.shares(judge.judges) >= self.choices.share
+            n_needed = np.argmax(enough) + 1 if enough.any() else len(enough)
+            final.n_dropped = int(len(enough) - n_needed)
+
+    def _explained(self, course):
+        k = self.choices.blueprint.n_components - course.n_dropped
+        n = min(len(course.trainer.batches), SHARE_ROWS, SHARE_DECODINGS // k)
+        rows = course.trainer.batches.first(max(n, 100))
+        return np.diff(course.shares(rows), prepend=0.0)[:k]
+
+
+def _take(weight, index):
+    return None if weight is None else weight[index]

@@ -1,0 +1,112 @@
+"""The model: an encoder and a decoder, each a linear map beside a network."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class LinearPath(nn.Module):
+    """A linear map beside a network: `x -> axes @ x + network(x)`.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Its last layer is set to zero, so that the sum starts as the linear map.
+
+    axes : Tensor of shape (n_outputs, n_inputs)
+        The linear map.
+    """
+
+    def __init__(self, network: nn.Module, axes: Tensor):
+        super().__init__()
+        self.network = silenced(network)
+        self.axes = nn.Parameter(axes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return outputs of shape (n_samples, n_outputs)."""
+        return x @ self.axes.T + self.network(x)
+
+
+class Gated(nn.Module):
+    """A network times a number that is learned and starts at zero (ReZero)."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+        self.gain = nn.Parameter(torch.zeros((), dtype=torch.float32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return outputs of the network's shape."""
+        return self.gain * self.network(x)
+
+
+def silenced(network: nn.Module) -> nn.Module:
+    """Return the network, changed to give zero for every input until it is trained.
+
+    A network that offers its last layer as `output` has its weights set to zero; any
+    other gets a gate.
+    """
+    output = getattr(network, "output", None)
+    if output is None:
+        return Gated(network)
+    for parameter in output.parameters():
+        nn.init.zeros_(parameter)
+    return network
+
+
+class Autoencoder(nn.Module):
+    """An encoder, a decoder and what they are trained for.
+
+    Parameters
+    ----------
+    encoder, decoder : nn.Module
+        Maps from (n, n_features) to (n, n_components) and back.
+
+    offset : Tensor of shape (n_features,)
+        Output of the model that knows nothing but the mean.
+
+    loss, noise, regularizer : callable or Regularizer
+        The parts of the objective.
+    """
+
+    def __init__(self, encoder, decoder, offset, loss, noise, regularizer):
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.register_buffer("offset", offset)
+        self.loss = loss
+        self.noise = noise
+        self.regularizer = regularizer
+        self.n_dropped = 0
+
+    def drop(self, n_components: int) -> None:
+        """Leave the last components out of the code: they decode as zero."""
+        self.n_dropped = n_components
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Return codes of shape (n_samples, n_components)."""
+        codes = self.encoder(x)
+        return codes[:, : codes.shape[1] - self.n_dropped]
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Return outputs of shape (n_samples, n_features), on the loss's scale."""
+        return self.decoder(F.pad(codes, (0, self.n_dropped))) + self.offset
+
+    def objective(self, x: Tensor, target: Tensor, generator) -> Tensor:
+        """Return the training loss of each sample, shape (n_samples,)."""
+        codes = self.encode(self.noise(x))
+        output = self.decode(self.regularizer.training_codes(codes, generator))
+        return self.sample_loss(output, target) + self.regularizer.penalty(codes)
+
+    def validation(self, x: Tensor, target: Tensor) -> Tensor:
+        """Return the loss by which the model is judged, shape (n_samples,)."""
+        codes = self.encode(x)
+        losses = [
+            self.sample_loss(self.decode(view), target)
+            for view in self.regularizer.views(codes)
+        ]
+        return sum(losses) / len(losses) + self.regularizer.penalty(codes)
+
+    def sample_loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the mean loss over the features of each sample, shape (n_samples,)."""
+        return self.loss.elementwise(output, target).mean(dim=1)

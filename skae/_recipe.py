@@ -1,0 +1,76 @@
+"""The default recipe: what every "auto" means, as functions of the data's shape."""
+
+import numpy as np
+import torch
+
+SMALL = 5000  # rows below which the final model is trained once more, on all rows
+HANDFUL = 10  # held-out rows that tell nothing
+PRECISE_ROWS = 500  # up to here float64 costs nothing
+N_STEPS, N_STEPS_MANY_ROWS, MANY_ROWS = 1500, 4000, 10_000
+ONCE_MORE = 1.5  # steps on all rows, per step that was best on a part
+COUPLED_ALPHA = 1e-4
+
+
+def auto(value, rule):
+    """Return the value, or what the rule gives where it is "auto"."""
+    return rule() if isinstance(value, str) and value == "auto" else value
+
+
+def n_held_out(n_rows: int, fraction: float, early_stopping) -> int:
+    """Return how many rows to hold out.
+
+    With "auto", between 100 and 1000, at most a quarter, and none where that is a
+    handful; with True the fraction, but at least one row.
+    """
+    if early_stopping == "auto":
+        wanted = int(np.clip(round(fraction * n_rows), 100, 1000))
+        n_rows_out = min(wanted, n_rows // 4)
+        return n_rows_out if n_rows_out >= HANDFUL else 0
+    return min(max(1, round(fraction * n_rows)), n_rows - 1) if early_stopping else 0
+
+
+def batch_size(n_rows: int) -> int:
+    """Return the power of two nearest to n_rows / 16 within [32, 256]; few rows: all.
+
+    A full batch for few rows makes integer weights equal repeated rows.
+    """
+    if n_rows <= 64:
+        return 64
+    return int(np.clip(2 ** round(np.log2(n_rows / 16)), 32, 256))
+
+
+def n_epochs(n_rows: int, batch_size: int) -> int:
+    """Return the epochs that make 1500 steps, or 4000 from 10,000 rows on."""
+    n_steps = N_STEPS if n_rows < MANY_ROWS else N_STEPS_MANY_ROWS
+    return int(np.ceil(n_steps / np.ceil(n_rows / batch_size)))
+
+
+def alpha(n_rows: int, decoupled: bool) -> float:
+    """Return the rate of weight decay, the fewer rows the stronger, or the penalty."""
+    return min(1.0, 500 / n_rows) if decoupled else COUPLED_ALPHA
+
+
+def patience(n_epochs: int) -> int:
+    """Return the epochs without gain after which training stops."""
+    return max(8, n_epochs // 4)
+
+
+def device() -> str:
+    """Return the accelerator, where there is one."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def precision(dtype, n_rows: int, device) -> str:
+    """Return float64 for little data that came in it, where the device knows it."""
+    precise = dtype == np.float64 and n_rows <= PRECISE_ROWS and device != "mps"
+    return "float64" if precise else "float32"
+
+
+def beats(loss: float, reference: float, n_rows: int) -> bool:
+    """Tell whether a loss on held-out rows is lower by more than their number allows.
+
+    The spread of a mean over n rows falls as 1 / sqrt(n).
+    """
+    return loss < (1 - 0.5 / np.sqrt(n_rows)) * reference

@@ -1,0 +1,231 @@
+"""Solvers: one step of an optimizer on a model's flat vector of parameters."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from skae._model import LinearPath
+
+BETAS = (0.9, 0.999)
+EPSILON = 1e-8
+
+
+class FlatParameters:
+    """All parameters of a module as views of one vector, and gradients of another.
+
+    The matrices that weight decay shrinks come first. Linear paths are not among them:
+    decay pulls towards PCA, not away from it.
+
+    Attributes
+    ----------
+    parameters : list of nn.Parameter
+        The parameters.
+
+    values, gradient : Tensor of shape (n_parameters,)
+        All of them, and their gradients.
+
+    n_decayed : int
+        How many entries, from the first, belong to matrices of networks.
+    """
+
+    def __init__(self, module: nn.Module):
+        decayed, others = split_parameters(module)
+        parameters = self.parameters = decayed + others
+        self.values = torch.cat([p.detach().ravel() for p in parameters])
+        self.gradient = torch.zeros_like(self.values)
+        self.n_decayed = sum(p.numel() for p in decayed)
+        start = 0
+        for p in parameters:
+            place = slice(start, start + p.numel())
+            p.data = self.values[place].view_as(p)
+            p.grad = self.gradient[place].view_as(p)
+            start = place.stop
+
+    @property
+    def decayed(self) -> Tensor:
+        """The entries that weight decay shrinks."""
+        return self.values[: self.n_decayed]
+
+    def add_penalty(self, alpha: float) -> Tensor:
+        """Add the gradient of `alpha / 2 * |decayed|^2` and return its value."""
+        self.gradient[: self.n_decayed].add_(self.decayed, alpha=alpha)
+        return alpha / 2 * self.decayed.square().sum()
+
+
+def split_parameters(module: nn.Module):
+    """Return the matrices of the networks, and all other parameters."""
+    linear = [m.axes for m in module.modules() if isinstance(m, LinearPath)]
+    spared = {id(axes) for axes in linear}
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    decayed = [p for p in parameters if p.ndim > 1 and id(p) not in spared]
+    chosen = {id(p) for p in decayed}
+    return decayed, [p for p in parameters if id(p) not in chosen]
+
+
+def adam_(values, gradient, mean, square, step, learning_rate):
+    """Update values in place by Adam (Kingma & Ba 2015), in public operations."""
+    beta1, beta2 = BETAS
+    mean.lerp_(gradient, 1 - beta1)
+    square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+    n = step.add_(1).item()
+    root = (square / (1 - beta2**n)).sqrt_().add_(EPSILON)
+    values.addcdiv_(mean, root, value=-learning_rate / (1 - beta1**n))
+
+
+def fused_adam_(values, gradient, mean, square, step, learning_rate):
+    """Update values in place by Adam, in one pass over memory."""
+    step.add_(1)
+    torch._fused_adam_(
+        [values], [gradient], [mean], [square], [], [step],
+        lr=learning_rate, beta1=BETAS[0], beta2=BETAS[1], eps=EPSILON,
+        weight_decay=0.0, amsgrad=False, maximize=False,
+    )  # fmt: skip
+
+
+class Adam:
+    """Adam on a flat vector, with the penalty in the gradient.
+
+    `torch.optim` offers the same, but its first use imports torch's compiler, which
+    takes longer than a small fit.
+    """
+
+    update = staticmethod(fused_adam_ if hasattr(torch, "_fused_adam_") else adam_)
+
+    def __init__(self, flat: FlatParameters, learning_rate: float, alpha: float):
+        self.flat = flat
+        self.learning_rate = learning_rate
+        self.alpha = alpha
+        self.mean = torch.zeros_like(flat.values)
+        self.square = torch.zeros_like(flat.values)
+        self.n_steps = torch.zeros((), dtype=torch.float32, device=flat.values.device)
+
+    def step(self, closure: Callable, factor: float) -> Tensor:
+        """Take a step at `factor * learning_rate`, and return the loss before it."""
+        loss = closure()
+        with torch.no_grad():
+            self.shrink(factor * self.learning_rate)
+            self.update(
+                self.flat.values, self.flat.gradient, self.mean, self.square,
+                self.n_steps, factor * self.learning_rate,
+            )  # fmt: skip
+        return loss
+
+    def shrink(self, learning_rate: float) -> None:
+        """Add the penalty's gradient."""
+        if self.alpha:
+            self.flat.add_penalty(self.alpha)
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
+
+    def shrink(self, learning_rate: float) -> None:
+        """Shrink the matrices."""
+        self.flat.decayed.mul_(1 - learning_rate * self.alpha)
+
+
+class TorchSolver:
+    """Any `torch.optim.Optimizer`, with the penalty in the gradient.
+
+    Parameters
+    ----------
+    flat : FlatParameters
+        The vector that the optimizer changes, whole or by its views.
+
+    optimizer : torch.optim.Optimizer
+        Its groups' learning rates are multiplied by the schedule.
+
+    alpha : float
+        Strength of the penalty.
+    """
+
+    def __init__(self, flat: FlatParameters, optimizer, alpha: float):
+        self.flat = flat
+        self.optimizer = optimizer
+        self.alpha = alpha
+        self.learning_rates = [group["lr"] for group in optimizer.param_groups]
+
+    def step(self, closure: Callable, factor: float) -> Tensor:
+        """Take a step at `factor` times the learning rates; return the loss."""
+        groups = self.optimizer.param_groups
+        for group, learning_rate in zip(groups, self.learning_rates, strict=True):
+            group["lr"] = factor * learning_rate
+        loss = None
+
+        def penalised():
+            nonlocal loss
+            value = closure()
+            loss = value if loss is None else loss
+            with torch.no_grad():
+                return value + self.flat.add_penalty(self.alpha)
+
+        self.optimizer.step(penalised)
+        return loss
+
+
+def _whole(flat: FlatParameters) -> nn.Parameter:
+    parameter = nn.Parameter(flat.values)
+    parameter.grad = flat.gradient
+    return parameter
+
+
+def _rmsprop(flat, learning_rate, alpha):
+    from torch.optim import RMSprop
+
+    return TorchSolver(flat, RMSprop([_whole(flat)], lr=learning_rate), alpha)
+
+
+def _sgd(flat, learning_rate, alpha):
+    from torch.optim import SGD
+
+    momentum = {"momentum": 0.9, "nesterov": True}
+    return TorchSolver(flat, SGD([_whole(flat)], lr=learning_rate, **momentum), alpha)
+
+
+def _lbfgs(flat, learning_rate, alpha):
+    from torch.optim import LBFGS
+
+    # The line search finds the length of the step; learning_rate has no part in it.
+    optimizer = LBFGS([_whole(flat)], line_search_fn="strong_wolfe")
+    return TorchSolver(flat, optimizer, alpha)
+
+
+@dataclass(frozen=True)
+class Solver:
+    """What a solver's name stands for.
+
+    Attributes
+    ----------
+    build : callable
+        `(flat, learning_rate, alpha) -> optimizer` with a method `step`.
+
+    decoupled : bool
+        Whether alpha is a rate of decay, rather than a penalty on squared weights.
+
+    full_batch : bool
+        Whether a step is made for all rows at once.
+    """
+
+    build: Callable
+    decoupled: bool = False
+    full_batch: bool = False
+
+
+SOLVERS = {
+    "adamw": Solver(AdamW, decoupled=True),
+    "adam": Solver(Adam),
+    "rmsprop": Solver(_rmsprop),
+    "sgd": Solver(_sgd),
+    "lbfgs": Solver(_lbfgs, full_batch=True),
+}
+
+
+def as_solver(solver) -> Solver:
+    """Return the solver of a name, or one made of a callable."""
+    if isinstance(solver, str):
+        return SOLVERS[solver]
+    return Solver(
+        lambda flat, _, alpha: TorchSolver(flat, solver(flat.parameters), alpha)
+    )

@@ -1,0 +1,20 @@
+"""Parts: choices with parameters of their own, as objects that hold no data."""
+
+from sklearn.base import BaseEstimator, clone
+
+
+class Spec(BaseEstimator):
+    """Parameters without data, in the shape that scikit-learn searches and clones.
+
+    A part (a network, a noise, a regularizer) never learns anything: `fit` builds what
+    learns from the part and leaves the part as it was.
+    """
+
+
+def copy_if_default(part, default):
+    """Return a copy of the default part where it was passed on, else the part.
+
+    The default in a signature is one object that all estimators share, and
+    `set_params(network__activation=...)` on one of them must not reach the others.
+    """
+    return clone(part) if part is default else part

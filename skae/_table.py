@@ -1,0 +1,107 @@
+"""The rows of a table as a float matrix, read a block at a time and never changed."""
+
+import copy
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils import gen_batches
+from sklearn.utils.validation import validate_data
+
+DTYPES = (np.float64, np.float32, np.float16)
+
+# Numbers of which squares or reciprocals leave the range of float64.
+LARGEST, SMALLEST = 1e150, 1e-150
+
+BLOCK_ENTRIES = 2**20  # 8 MB of float64: small beside any data, large beside a call
+
+
+def validate_rows(estimator, X):
+    """Return X as a finite float matrix (dense or CSR) of the width seen in `fit`."""
+    return validate_data(
+        estimator, X, reset=False, accept_sparse="csr", dtype=DTYPES
+    )
+
+
+def validate_first(estimator, X):
+    """Return X as a finite float matrix, and what `fit` is to remember of its columns.
+
+    The estimator is not touched: a `fit` that fails leaves the earlier model as it was.
+    """
+    door = copy.copy(estimator)
+    X = validate_data(door, X, accept_sparse="csr", dtype=DTYPES)
+    check_magnitude(X)
+    names = ("n_features_in_", "feature_names_in_")
+    return X, {name: vars(door)[name] for name in names if name in vars(door)}
+
+
+def check_magnitude(X):
+    """Refuse entries whose squares would overflow or vanish in float64."""
+    if X.dtype != np.float64:
+        return
+    stored = X.data if sparse.issparse(X) else X
+    largest = max(-stored.min(initial=0.0), stored.max(initial=0.0))
+    if largest > LARGEST or 0 < largest < SMALLEST:
+        raise ValueError(
+            f"The largest magnitude in X is {largest:.3g}, but expected between "
+            f"{SMALLEST:g} and {LARGEST:g}, so that squares stay finite. Rescale X."
+        )
+
+
+def blocks(n_rows, n_columns):
+    """Yield slices that cover the rows, each of about 8 MB of float64."""
+    return gen_batches(n_rows, max(1, BLOCK_ENTRIES // max(1, n_columns)))
+
+
+def dense(rows):
+    """Return a few rows as a dense float64 array."""
+    rows = rows.toarray() if sparse.issparse(rows) else rows
+    return np.asarray(rows, dtype=np.float64)
+
+
+def as_dtype(X, dtype):
+    """Return X in a float type, cut off at the largest number that the type holds."""
+    if X.dtype == dtype:
+        return X
+    limit = np.finfo(dtype)
+    return np.clip(X, limit.min, limit.max).astype(dtype)
+
+
+class Rows:
+    """Rows of a matrix, centred and divided by one number when they are read.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_rows, n_features)
+        The matrix; it may lie on disk.
+
+    mean : ndarray of shape (n_features,)
+        What is subtracted from every row.
+
+    scale : float
+        What every entry is divided by.
+
+    weight : ndarray of shape (n_rows,) or None
+        Weights with mean 1; None weighs all rows the same.
+
+    index : ndarray of int or None, default=None
+        Which rows of X are meant; None means all.
+    """
+
+    def __init__(self, X, mean, scale, weight=None, index=None):
+        self.X = X
+        self.mean = mean
+        self.scale = scale
+        self.weight = weight
+        self.index = index
+
+    def __len__(self):
+        return self.X.shape[0] if self.index is None else len(self.index)
+
+    def __getitem__(self, rows):
+        """Return the standardised rows as float64, of shape (n, n_features)."""
+        rows = rows if self.index is None else self.index[rows]
+        return (dense(self.X[rows]) - self.mean) / self.scale
+
+    def blocks(self):
+        """Yield slices that cover the rows."""
+        return blocks(len(self), self.X.shape[1])

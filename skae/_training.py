@@ -1,0 +1,274 @@
+"""Training: epochs of steps on batches of rows, one record yielded for each epoch."""
+
+import copy
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from skae._random import Seeded
+from skae._table import Rows
+
+RESIDENT_BYTES = 2**30  # larger data is read from where it lies, batch by batch
+WARM_UP = 0.05
+
+if hasattr(os, "register_at_fork"):  # a forked child has none of OpenMP's threads
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+
+
+@contextmanager
+def training_mode():
+    """Compute gradients on one thread, whatever the caller's own settings are.
+
+    Steps of the usual size take microseconds per operation: a second thread costs more
+    than it brings, and many times more on a busy machine.
+    """
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+def annealed(step: int, n_steps: int) -> float:
+    """Return the factor on the learning rate: linear warm-up, then cosine to zero."""
+    warm_up = max(1.0, WARM_UP * n_steps)
+    if step < warm_up:
+        return (step + 1) / (warm_up + 1)
+    progress = (step - warm_up) / max(1.0, n_steps - warm_up)
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def constant(step: int, n_steps: int) -> float:
+    """Return the factor of training that may go on: there is no end to anneal to."""
+    return 1.0
+
+
+class Batches:
+    """Rows as tensors: shuffled batches to learn from, blocks to be judged by.
+
+    Rows that fit are held on the device as one tensor; an epoch is one permuted copy of
+    it, cut into slices. Others are read batch by batch.
+
+    Parameters
+    ----------
+    rows : Rows
+        The standardised rows.
+
+    dtype : str
+        What the model computes in.
+
+    device : str
+        Where.
+    """
+
+    def __init__(self, rows: Rows, dtype: str, device: str):
+        self.rows = rows
+        self.dtype = getattr(torch, dtype)
+        self.device = device
+        weight = np.ones(len(rows)) if rows.weight is None else rows.weight
+        self.weight = self._tensor(weight).to(device)
+        size = len(rows) * rows.X.shape[1] * self.dtype.itemsize
+        self.resident = self._load() if size <= RESIDENT_BYTES else None
+
+    def __len__(self):
+        return len(self.rows)
+
+    def shuffled(self, n_batches: int, generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (rows, weights) of batches that differ in size by one row at most.
+
+        One batch keeps the rows' order: a full step is the same for every seed.
+        """
+        if n_batches == 1:
+            order = torch.arange(len(self), device=self.device)
+        else:
+            order = torch.randperm(
+                len(self), generator=generator, device=self.device
+            )
+        weights = self.weight[order].tensor_split(n_batches)
+        yield from zip(self._take(order, n_batches), weights, strict=True)
+
+    def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (rows, weights) in order."""
+        for block in self.rows.blocks():
+            yield self._read(block), self.weight[block]
+
+    def first(self, n_rows: int) -> "Batches":
+        """Return the first rows as batches of their own."""
+        rows = copy.copy(self.rows)
+        everything = np.arange(len(rows)) if rows.index is None else rows.index
+        rows.index = everything[:n_rows]
+        rows.weight = None if rows.weight is None else rows.weight[:n_rows]
+        return Batches(rows, str(self.dtype).removeprefix("torch."), self.device)
+
+    def _take(self, order, n_batches):
+        if self.resident is not None:
+            return self.resident[order].tensor_split(n_batches)
+        parts = order.cpu().numpy()
+        return (self._read(part) for part in np.array_split(parts, n_batches))
+
+    def _read(self, rows):
+        if self.resident is not None:
+            return self.resident[rows]
+        return self._tensor(self.rows[rows]).to(self.device)
+
+    def _load(self):
+        shape = len(self.rows), self.rows.X.shape[1]
+        resident = torch.empty(shape, dtype=self.dtype, device=self.device)
+        for block in self.rows.blocks():
+            resident[block] = self._tensor(self.rows[block])
+        return resident
+
+    def _tensor(self, array):
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.dtype)
+
+
+class Objective:
+    """A model's training loss on a batch, and its validation loss on all rows.
+
+    Parameters
+    ----------
+    model : Autoencoder
+        The model.
+
+    mean, scale : ndarray of shape (n_features,), float
+        What the rows were standardised by; some losses compare with the rows' own unit.
+
+    seed : int
+        Determines all random numbers in training.
+    """
+
+    def __init__(self, model, mean, scale, seed: int):
+        self.model = model
+        self.mean = torch.as_tensor(mean).to(model.offset)
+        self.scale = scale
+        self.generator = torch.Generator(model.offset.device).manual_seed(seed)
+        self.draws = nullcontext
+        for module in model.modules():
+            if hasattr(module, "generator"):
+                module.generator = self.generator
+
+    def loss(self, rows: Tensor, weights: Tensor) -> Tensor:
+        """Return the weighted mean loss of a batch."""
+        with self.draws():
+            losses = self.model.objective(rows, self._target(rows), self.generator)
+        return (weights * losses).mean()
+
+    @torch.no_grad()
+    def validate(self, batches: Batches) -> float:
+        """Return the weighted mean loss of all rows, in evaluation mode."""
+        self.model.eval()
+        total = sum(
+            (weights * self.model.validation(rows, self._target(rows))).sum()
+            for rows, weights in batches.blocks()
+        )
+        return float(total) / float(batches.weight.sum())
+
+    @torch.no_grad()
+    def null(self, batches: Batches) -> float:
+        """Return the weighted mean loss of the model that knows only the mean."""
+        total = sum(
+            (weights * self.model.sample_loss(self.model.offset.expand_as(target), target)).sum()
+            for rows, weights in batches.blocks()
+            for target in [self._target(rows)]
+        )
+        return float(total) / float(batches.weight.sum())
+
+    @torch.no_grad()
+    def prefix_losses(self, batches: Batches) -> np.ndarray:
+        """Return the mean loss of the first 1, 2, ... components, the others at 0."""
+        total = 0.0
+        for rows, weights in batches.blocks():
+            codes, target = self.model.encode(rows), self._target(rows)
+            positions = torch.arange(codes.shape[1], device=codes.device)
+            outputs = (self.model.decode(codes * (positions <= j)) for j in positions)
+            losses = [self.model.sample_loss(output, target) for output in outputs]
+            total = total + (torch.stack(losses) @ weights).cpu().numpy()
+        return total / float(batches.weight.sum())
+
+    def probe(self, batches: Batches) -> None:
+        """Try one step's loss, to see whether parts draw random numbers unasked.
+
+        If they do, they are made to draw from the generator at every step.
+        """
+        state = self.generator.get_state()
+        rows = batches.first(2).resident
+        with torch.no_grad(), Seeded(self.generator) as seeded:
+            self.model.train()
+            self.model.objective(rows, self._target(rows), self.generator)
+        self.generator.set_state(state)
+        if seeded.n_unseeded:
+            self.draws = lambda: Seeded(self.generator)
+
+    def _target(self, rows):
+        return self.model.loss.target(rows, self.mean, self.scale)
+
+
+class Trainer:
+    """Steps of one model: its objective, its rows, its solver.
+
+    Parameters
+    ----------
+    objective : Objective
+        What is minimised.
+
+    solver : object
+        With a method `step(closure, factor)`.
+
+    flat : FlatParameters
+        The model's parameters.
+
+    batches : Batches
+        The rows.
+
+    batch_size : int
+        The largest number of rows in a step.
+    """
+
+    def __init__(self, objective, solver, flat, batches, batch_size: int):
+        self.objective = objective
+        self.solver = solver
+        self.flat = flat
+        self.batches = batches
+        self.batch_size = batch_size
+
+    @property
+    def n_batches(self) -> int:
+        """Number of steps in an epoch."""
+        return math.ceil(len(self.batches) / self.batch_size)
+
+    def epochs(self, n_epochs: int, schedule=annealed) -> Iterator[float]:
+        """Yield the mean training loss of each epoch, after its last step."""
+        n_steps = n_epochs * self.n_batches
+        self.objective.probe(self.batches)
+        generator = self.objective.generator
+        for epoch in range(n_epochs):
+            self.objective.model.train()
+            losses = []
+            batches = self.batches.shuffled(self.n_batches, generator)
+            for step, batch in enumerate(batches, start=epoch * self.n_batches):
+                losses.append(self.step(batch, schedule(step, n_steps)))
+            yield float(torch.stack(losses).mean())
+
+    def step(self, batch: tuple[Tensor, Tensor], factor: float) -> Tensor:
+        """Take one step of the solver and return the loss before it."""
+
+        def closure():
+            self.flat.gradient.zero_()
+            loss = self.objective.loss(*batch)
+            loss.backward()
+            return loss.detach()
+
+        return self.solver.step(closure, factor)
+
+
+def to_arrays(module: nn.Module) -> dict[str, np.ndarray]:
+    """Return a module's parameters and buffers as arrays on the CPU."""
+    state = module.state_dict()
+    return {name: value.cpu().numpy().copy() for name, value in state.items()}

@@ -1,0 +1,669 @@
+"""`AutoencoderTransformer`: parameters, doors, fit, transform, inverse, scores, state."""
+
+import copy
+import warnings
+from dataclasses import replace
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+)
+from sklearn.callback import CallbackSupportMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_array
+from sklearn.utils.validation import check_is_fitted
+
+from skae._build import INITS, Blueprint
+from skae._fitting import Fit, Table, choose, draw_seed
+from skae._sklearn import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    check_feature_names_in,
+    check_sample_weight,
+    fit_context,
+)
+from skae._solvers import SOLVERS
+from skae._spec import copy_if_default
+from skae._table import DTYPES, Rows, as_dtype, blocks, validate_first, validate_rows
+from skae._training import to_arrays, training_mode
+from skae._version import __version__
+from skae.losses import LOSSES, as_loss
+from skae.networks import MLP
+
+DEFAULT_NETWORK = MLP()
+
+LARGEST_INPUT = 1e15  # float32 holds its square, in standardised units
+
+# The types that a file written by skops names and that its reader is to trust.
+SKOPS_TRUSTED = ("skae.AutoencoderTransformer", "skae.MLP", "skae.Ordered")
+
+
+class AutoencoderTransformer(
+    ClassNamePrefixFeaturesOutMixin,
+    CallbackSupportMixin,
+    TransformerMixin,
+    BaseEstimator,
+):
+    r"""Non-linear dimensionality reduction by an autoencoder that starts at PCA.
+
+    An encoder e maps each row x to a code of `n_components` numbers and a decoder d maps
+    it back; both are trained so that `d(e(x))` is close to x. Beside each network runs a
+    linear map, set to the solution of PCA, and the networks start at zero:
+
+    .. math::
+
+        z = W_e \tilde x + f(\tilde x), \qquad
+        \hat x = (W_d z + g(z)) \, s + m, \qquad
+        \tilde x = (x - m) / s
+
+    with the mean m and one number s, the root mean square of all centred entries. So
+    before the first step the model is PCA, training only improves on it, and the state
+    that is best on held-out rows is kept.
+
+    As in PCA, features of different units should be standardised first.
+
+    Parameters
+    ----------
+    n_components : int or float, default=2
+        Width of the code. With a float in (0, 1), the components are trained in order
+        of importance (see :class:`Ordered`), and the fewest are kept that explain this
+        share of the variance of held-out rows.
+
+    network : MLP or callable, default=MLP()
+        What builds encoder and decoder: `network(n_features, n_components, n_samples)`
+        returns two `torch.nn.Module`, from (n, n_features) to (n, n_components) and
+        back. It is called again when a saved model is loaded.
+
+    init : {"pca", "random"}, default="pca"
+        Start at PCA's solution, or with networks alone, at random weights.
+
+    loss : {"squared_error", "absolute_error", "huber", "log_loss", "brier", \
+            "poisson"} or callable, default="squared_error"
+        What is minimised, averaged over features and samples. "log_loss" (binary
+        cross-entropy) and "brier" (squared error) have a sigmoid output and need data
+        in [0, 1]; "poisson" has an exponential output and needs data >= 0. The others
+        have a linear output and are computed in standardised units, as is a callable
+        `loss(output, target)`, which returns the loss of each entry as a tensor.
+
+    noise : callable or None, default=None
+        `noise(batch)` returns what is encoded in place of a batch of standardised rows
+        during training; the batch itself is what must be reconstructed.
+
+    regularizer : Regularizer, callable or None, default=None
+        What the code is asked to be. A callable `regularizer(codes)` returns a penalty
+        for each sample, of shape (n_samples,).
+
+    solver : {"adamw", "adam", "rmsprop", "sgd", "lbfgs"} or callable, default="adamw"
+        The optimizer: Adam with decoupled weight decay, Adam, RMSprop, gradient descent
+        with Nesterov momentum 0.9, or L-BFGS with a line search. A callable takes the
+        parameters and returns a `torch.optim.Optimizer`, with a learning rate of its
+        own.
+
+    learning_rate : float, default=3e-3
+        The largest step size. It rises to it over the first 5 % of the steps, and falls
+        to zero along a cosine; it is constant where training may go on, with
+        `partial_fit` or `warm_start`. "lbfgs" does not use it.
+
+    alpha : "auto" or float, default="auto"
+        Strength of the penalty on the networks' matrices (never on the linear maps):
+        for "adamw" the rate of decay per unit of learning rate, "auto" being
+        `min(1, 500 / n_samples)`; for the others the factor of half the sum of squares
+        that is added to the loss, "auto" being 1e-4.
+
+    batch_size : "auto" or int, default="auto"
+        The largest number of rows in a step. With "auto", the power of two nearest to
+        n_samples / 16 between 32 and 256; all rows up to 64 or for "lbfgs".
+
+    max_iter : "auto" or int, default="auto"
+        Number of epochs. With "auto", as many as make 1500 steps, or 4000 from 10,000
+        rows on. With 0 the model is PCA.
+
+    early_stopping : "auto" or bool, default="auto"
+        Whether to hold out rows, judge each epoch by them, and keep the best. With
+        "auto" 10 % are held out, at least 100 and at most 1000 but never more than a
+        quarter, and none if that leaves fewer than 10. If the network is not clearly
+        better than PCA on them, the result is PCA of all rows. Else, below 5000 rows,
+        the network is trained once more, on all rows.
+
+    validation_fraction : float, default=0.1
+        Share of rows to hold out.
+
+    n_iter_no_change : "auto" or int, default="auto"
+        Number of epochs without improvement after which training stops; a quarter of
+        all epochs, but at least 8, with "auto".
+
+    tol : float, default=0.0
+        The smallest improvement that counts, as a share of the best loss.
+
+    warm_start : bool, default=False
+        Whether `fit` goes on from the last one's state, at a constant learning rate.
+
+    device : "auto", str or torch.device, default="auto"
+        Where to compute. "auto" is "cuda" or "mps" where there is one, else "cpu".
+
+    precision : {"auto", "float32", "float64"}, default="auto"
+        What to compute in. "auto" is "float64" for float64 input of at most 500 rows,
+        else "float32".
+
+    random_state : int, RandomState instance or None, default=None
+        Determines weights, held-out rows and batches. The same int gives the same bits,
+        on the same machine with the same versions. No global random state is used.
+
+    verbose : int, default=0
+        Print a line for every epoch if positive. See also
+        :class:`sklearn.callback.ProgressBar`.
+
+    Attributes
+    ----------
+    n_components_ : int
+        Width of the code.
+
+    mean_ : ndarray of shape (n_features,)
+        Mean of the rows that were learned from.
+
+    scale_ : float
+        Root mean square of their centred entries.
+
+    module_ : torch.nn.Module
+        The model, with methods `encode` and `decode` of standardised tensors.
+
+    explained_variance_ratio_ : ndarray of shape (n_components_,)
+        What each component adds, in order, to the share of variance (for other losses:
+        of deviance) explained; components not yet added are zero. Measured on at most
+        1000 of the rows, fewer where there are many components.
+
+    loss_curve_ : list of float
+        Mean training loss of each epoch, in standardised units.
+
+    validation_loss_curve_ : list of float
+        Loss on the held-out rows after each epoch; empty where there are none.
+
+    best_iter_ : int
+        The epoch that was best on them; 0 is PCA.
+
+    n_iter_ : int
+        Number of epochs run, those on all rows included.
+
+    batch_size_, max_iter_ : int
+        What "auto" chose.
+
+    alpha_ : float
+        What "auto" chose.
+
+    precision_, device_ : str
+        What "auto" chose.
+
+    n_features_in_ : int
+        Number of features seen in `fit`.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of features seen in `fit`, where all are strings.
+
+    See Also
+    --------
+    sklearn.decomposition.PCA : The linear solution, which this one starts at.
+    MLP : The default network.
+
+    Notes
+    -----
+    Ctrl-C ends `fit` with KeyboardInterrupt and leaves the best model so far. Any other
+    error leaves the earlier model.
+
+    References
+    ----------
+    .. [1] G. Hinton, R. Salakhutdinov. "Reducing the Dimensionality of Data with Neural
+       Networks". Science 313, 2006.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.decomposition import PCA
+    >>> from sklearn.model_selection import train_test_split
+    >>> from skae import AutoencoderTransformer
+    >>> X, _ = load_digits(return_X_y=True)
+    >>> X_train, X_test = train_test_split(X, random_state=0)
+    >>> model = AutoencoderTransformer(8, random_state=0).fit(X_train)
+    >>> model.transform(X_test).shape
+    (450, 8)
+    >>> pca = PCA(8).fit(X_train)
+    >>> residual = X_test - pca.inverse_transform(pca.transform(X_test))
+    >>> pca_score = 1 - (residual**2).sum() / ((X_test - pca.mean_) ** 2).sum()
+    >>> bool(model.score(X_test) > pca_score + 0.1)
+    True
+    """
+
+    _parameter_constraints = {
+        "n_components": [
+            Interval(Integral, 1, None, closed="left"),
+            Interval(Real, 0, 1, closed="neither"),
+        ],
+        "network": [callable],
+        "init": [StrOptions(set(INITS))],
+        "loss": [StrOptions(set(LOSSES)), callable],
+        "noise": [callable, None],
+        "regularizer": [HasMethods("penalty"), callable, None],
+        "solver": [StrOptions(set(SOLVERS)), callable],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "max_iter": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
+        "early_stopping": [StrOptions({"auto"}), "boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [
+            StrOptions({"auto"}),
+            Interval(Integral, 1, None, closed="left"),
+        ],
+        "tol": [Interval(Real, 0, 1, closed="left")],
+        "warm_start": ["boolean"],
+        "device": [str, torch.device],
+        "precision": [StrOptions({"auto", "float32", "float64"})],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    _doc_link_module = "skae"
+    _doc_link_template = (
+        "https://skae.readthedocs.io/en/stable/generated/"
+        "skae.{estimator_name}.html"
+    )
+
+    def __init__(
+        self,
+        n_components=2,
+        *,
+        network=DEFAULT_NETWORK,
+        init="pca",
+        loss="squared_error",
+        noise=None,
+        regularizer=None,
+        solver="adamw",
+        learning_rate=3e-3,
+        alpha="auto",
+        batch_size="auto",
+        max_iter="auto",
+        early_stopping="auto",
+        validation_fraction=0.1,
+        n_iter_no_change="auto",
+        tol=0.0,
+        warm_start=False,
+        device="auto",
+        precision="auto",
+        random_state=None,
+        verbose=0,
+    ):
+        self.n_components = n_components
+        self.network = copy_if_default(network, DEFAULT_NETWORK)
+        self.init = init
+        self.loss = loss
+        self.noise = noise
+        self.regularizer = regularizer
+        self.solver = solver
+        self.learning_rate = learning_rate
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.warm_start = warm_start
+        self.device = device
+        self.precision = precision
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, *, sample_weight=None, X_val=None):
+        """Learn to encode and decode the rows of X.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
+            The rows.
+
+        y : None
+            Ignored.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            How often each row counts. Rows of weight zero are left out.
+
+        X_val : {array-like, sparse matrix, DataFrame} of shape (n_val, n_features), \
+                default=None
+            Rows to judge epochs by, in place of a part of X.
+
+        Returns
+        -------
+        self : AutoencoderTransformer
+            The fitted estimator.
+        """
+        goes_on = self.warm_start and hasattr(self, "module_")
+        table, seen = self._open(X, sample_weight, X_val, goes_on)
+        fit = Fit(table, self._choose(table, goes_on))
+        tasks = self._init_callback_context(max_subtasks=2)
+        tasks.call_on_fit_task_begin(estimator=self, X=X, y=X)
+        with training_mode():
+            course = self._resume(fit) if goes_on else fit.start()
+            try:
+                fit.plan(course)
+                self._train(course, fit, tasks, X)
+                final = fit.settle(course)
+                self._train(final, fit, tasks, X)
+                course = fit.conclude(course, final)
+            except KeyboardInterrupt:
+                self._publish(fit, course, seen)
+                raise
+            self._publish(fit, course, seen)
+        self._warn(course)
+        self._finish(tasks, X)
+        return self
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None, *, sample_weight=None):
+        """Train for one epoch on the rows of X, from where the last call ended.
+
+        The first call finds mean, scale and PCA's solution; later ones keep them. The
+        learning rate is constant. A model that was saved and loaded goes on from its
+        weights, with the optimizer's memory lost.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
+            Some rows.
+
+        y : None
+            Ignored.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            How often each row counts.
+
+        Returns
+        -------
+        self : AutoencoderTransformer
+            The fitted estimator.
+        """
+        goes_on = hasattr(self, "module_")
+        table, seen = self._open(X, sample_weight, None, goes_on)
+        once = {"max_iter": 1, "early_stopping": False, "warm_start": True}
+        fit = Fit(table, self._choose(table, goes_on, **once))
+        tasks = self._init_callback_context(max_subtasks=1)
+        tasks.call_on_fit_task_begin(estimator=self, X=X, y=X)
+        with training_mode():
+            course = self._resume(fit) if goes_on else fit.start()
+            fit.plan(course)
+            self._train(course, fit, tasks, X)
+            self._publish(fit, course, seen)
+        self._finish(tasks, X)
+        return self
+
+    def _open(self, X, sample_weight, X_val, goes_on):
+        """Validate what came in; return it, and what to remember of its columns."""
+        if goes_on:
+            X, seen = validate_rows(self, X), {}
+        else:
+            X, seen = validate_first(self, X)
+        X, weight = weighted_rows(X, sample_weight)
+        if X_val is not None:
+            door = copy.copy(self)
+            vars(door).update(seen)
+            X_val = validate_rows(door, X_val)
+        for rows in (X, X_val):
+            if rows is not None:
+                as_loss(self.loss).check(rows.min(), rows.max())
+        return Table(X, weight, X_val), seen
+
+    def _choose(self, table, goes_on, **changes):
+        seed = self._seed if goes_on else draw_seed(self.random_state)
+        choices = choose(self, table, seed, **changes)
+        if not goes_on:
+            return choices
+        return replace(choices, blueprint=self._blueprint)
+
+    def _resume(self, fit):
+        """Return the course of the last fit, or a new one from a model that was saved."""
+        return fit.revive(self) if self._course is None else fit.resume(self._course)
+
+    def _train(self, course, fit, tasks, X):
+        """Pull the epochs that are planned, and report each to the callbacks."""
+        if not course.going:
+            return
+        data = {"estimator": self, "X": X, "y": X}
+        epochs = tasks.subcontext("epochs", max_subtasks=course.remaining)
+        epochs.call_on_fit_task_begin(**data)
+        while course.going:
+            epoch = epochs.subcontext("epoch").call_on_fit_task_begin(**data)
+            course.advance()
+            if self.verbose:
+                print(course.report())  # noqa: T201
+            course.stopped = epoch.call_on_fit_task_end(
+                reconstruction_attributes=lambda: fit.attributes(course), **data
+            )
+        epochs.call_on_fit_task_end(**data)
+
+    def _publish(self, fit, course, seen):
+        """Become the fitted model, all at once."""
+        vars(self).update(fit.attributes(course), **seen)
+
+    def _finish(self, tasks, X):
+        tasks.call_on_fit_task_end(
+            estimator=self, X=X, y=X, reconstruction_attributes=dict
+        )
+
+    def _warn(self, course):
+        """Tell of training that diverged, or that stopped while it was improving."""
+        if course.diverged or course.retreated:
+            warnings.warn(
+                f"Training diverged with learning_rate={self.learning_rate}; the best "
+                "state before is kept. Lower learning_rate.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        elif self.max_iter != "auto" and course.cut_short and course.improving:
+            warnings.warn(
+                f"Training reached max_iter={self.max_iter} while the loss was still "
+                "falling. Increase max_iter, or leave it at 'auto'.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
+    def transform(self, X):
+        """Encode rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
+            The rows.
+
+        Returns
+        -------
+        codes : ndarray of shape (n_samples, n_components_)
+            Their codes, in the float type of X. At the start of training they are PCA's
+            scores divided by the standard deviation of the first component.
+        """
+        check_is_fitted(self)
+        X = validate_rows(self, X)
+        codes = np.empty((X.shape[0], self.n_components_), dtype=X.dtype)
+        with torch.inference_mode():
+            for block, rows in self._blocks(X):
+                codes[block] = as_dtype(self.module_.encode(rows).cpu().numpy(), X.dtype)
+        return codes
+
+    def inverse_transform(self, X):
+        """Decode codes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_components_)
+            The codes.
+
+        Returns
+        -------
+        reconstruction : ndarray of shape (n_samples, n_features_in_)
+            Rows in the unit of the data, in the float type of the codes.
+        """
+        check_is_fitted(self)
+        codes = check_array(X, dtype=DTYPES)
+        if codes.shape[1] != self.n_components_:
+            raise ValueError(
+                f"X has {codes.shape[1]} columns, but expected codes with "
+                f"n_components_={self.n_components_} columns, as `transform` returns."
+            )
+        rows = np.empty((len(codes), self.n_features_in_), dtype=codes.dtype)
+        with torch.inference_mode():
+            for block in blocks(*rows.shape):
+                output = self.module_.decode(self._tensor(codes[block]))
+                rows[block] = as_dtype(self._in_unit(output), codes.dtype)
+        return rows
+
+    def score(self, X, y=None, sample_weight=None):
+        """Return the share of variance, or of the loss's deviance, that is explained.
+
+        That is `1 - loss(model) / loss(mean)`, where the mean is that of the training
+        rows. It is 1 for a perfect reconstruction, 0 for the mean, and negative for a
+        model that is worse.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
+            The rows.
+
+        y : None
+            Ignored.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            How often each row counts.
+
+        Returns
+        -------
+        score : float
+            The share.
+        """
+        check_is_fitted(self)
+        X = validate_rows(self, X)
+        weight = check_sample_weight(sample_weight, X, dtype=np.float64)
+        loss = null = 0.0
+        with torch.inference_mode():
+            for block, rows in self._blocks(X):
+                loss += weight[block] @ self._losses(rows).mean(axis=1)
+                null += weight[block] @ self._losses(rows, known=False).mean(axis=1)
+        return float(1 - loss / null) if null > 0 else float(loss == 0)
+
+    def reconstruction_error(self, X, per_feature=False):
+        """Return the loss between rows and their reconstructions.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
+            The rows.
+
+        per_feature : bool, default=False
+            Whether to return the loss of each entry, rather than the mean over
+            features.
+
+        Returns
+        -------
+        error : ndarray of shape (n_samples,) or (n_samples, n_features)
+            The error, in the loss's unit: the square of the data's for
+            "squared_error" and "huber" (whose bend is at `scale_`), the data's for
+            "absolute_error", none for the others.
+        """
+        check_is_fitted(self)
+        X = validate_rows(self, X)
+        errors = np.empty(X.shape if per_feature else X.shape[:1])
+        unit = self.scale_**self.module_.loss.power
+        with torch.inference_mode():
+            for block, rows in self._blocks(X):
+                losses = self._losses(rows) * unit
+                errors[block] = losses if per_feature else losses.mean(axis=1)
+        return errors
+
+    def get_feature_names_out(self, input_features=None):
+        """Return the names of the components: "ae0", "ae1", ...
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Checked against the names seen in `fit`; of no other use.
+
+        Returns
+        -------
+        names : ndarray of str objects of shape (n_components_,)
+            The names.
+        """
+        check_is_fitted(self)
+        check_feature_names_in(self, input_features, generate_names=False)
+        return np.array([f"ae{i}" for i in range(self.n_components_)], dtype=object)
+
+    def _blocks(self, X):
+        """Yield slices of rows, and the standardised rows as tensors."""
+        rows = Rows(X, self.mean_, self.scale_)
+        for block in rows.blocks():
+            yield block, self._tensor(rows[block])
+
+    def _tensor(self, array):
+        """Return numbers as the module takes them, cut off where squares overflow."""
+        clipped = np.clip(array, -LARGEST_INPUT, LARGEST_INPUT)
+        return torch.from_numpy(clipped).to(self.module_.offset)
+
+    def _losses(self, rows, known=True):
+        """Return the loss of each entry, of the model or of one that knows no code."""
+        module = self.module_
+        mean = torch.as_tensor(self.mean_).to(rows)
+        target = module.loss.target(rows, mean, self.scale_)
+        if known:
+            output = module.decode(module.encode(rows))
+        else:
+            output = module.offset.expand_as(rows)
+        return module.loss.elementwise(output, target).cpu().numpy().astype(np.float64)
+
+    def _in_unit(self, output):
+        return self.module_.loss.reconstruction(output, self.mean_, self.scale_)
+
+    @property
+    def _n_features_out(self):
+        return self.n_components_
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = [np.dtype(t).name for t in DTYPES]
+        return tags
+
+    def __getstate__(self):
+        state = super().__getstate__().copy()
+        state.pop("_course", None)
+        if "module_" in state:
+            state["module_"] = to_arrays(self.module_)
+            state["_blueprint"] = vars(self._blueprint).copy()
+            state["_skae_version"] = __version__
+        return state
+
+    def __setstate__(self, state):
+        state = dict(state)
+        if "module_" in state:
+            blueprint = Blueprint.from_state(state["_blueprint"])
+            state["module_"] = blueprint.load(state["module_"])
+            state["_blueprint"] = blueprint
+            state["_course"] = None
+            del state["_skae_version"]
+        super().__setstate__(state)
+
+
+def weighted_rows(X, sample_weight):
+    """Return the rows of positive weight, and their weights with mean 1 or None."""
+    if sample_weight is None:
+        return X, None
+    weight = check_sample_weight(
+        sample_weight, X, dtype=np.float64, ensure_non_negative=True
+    )
+    if not weight.any():
+        raise ValueError("sample_weight is zero for every row; expected some above 0.")
+    if (weight == weight[0]).all():
+        return X, None
+    kept = weight > 0
+    X = X if kept.all() else X[kept]
+    return X, weight[kept] / weight[kept].mean()

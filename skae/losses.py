@@ -1,0 +1,190 @@
+"""Losses by name: elementwise, zero where the reconstruction is perfect.
+
+A decoder's output is on the scale of a *link*: for the identity, standardised units
+`(x - mean) / scale`; for `log_loss`, `brier` and `poisson` the logit or logarithm of
+the value itself. All losses are deviances, that is, what a perfect reconstruction would
+still cost (the entropy of the target, say) is left out, so `1 - loss / null loss` is 1
+for a perfect model. None carries a factor 1/2 that its formula does not show.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def squared_error(output: Tensor, target: Tensor) -> Tensor:
+    """Return `(output - target)^2`."""
+    return torch.square(output - target)
+
+
+def absolute_error(output: Tensor, target: Tensor) -> Tensor:
+    """Return `|output - target|`."""
+    return torch.abs(output - target)
+
+
+def huber(output: Tensor, target: Tensor) -> Tensor:
+    """Return `r^2 / 2` where `|r| <= 1`, else `|r| - 1/2`, of the residual r."""
+    return F.huber_loss(output, target, reduction="none")
+
+
+def log_loss(output: Tensor, target: Tensor) -> Tensor:
+    """Return the cross-entropy of target and sigmoid(output), less target's entropy."""
+    entropy = -torch.xlogy(target, target) - torch.xlogy(1 - target, 1 - target)
+    return F.softplus(output) - target * output - entropy
+
+
+def brier(output: Tensor, target: Tensor) -> Tensor:
+    """Return `(sigmoid(output) - target)^2`."""
+    return torch.square(torch.sigmoid(output) - target)
+
+
+def poisson(output: Tensor, target: Tensor) -> Tensor:
+    """Return half the Poisson deviance of target from the mean exp(output)."""
+    return torch.exp(output) - target * output + torch.xlogy(target, target) - target
+
+
+@dataclass(frozen=True)
+class Link:
+    """What lies between a decoder's output and the data.
+
+    Attributes
+    ----------
+    inverse : callable
+        Data from output (a tensor).
+
+    forward : callable
+        Output from data (an array).
+
+    slope : callable
+        Derivative of `forward` (of an array).
+
+    low, high : float
+        Means are moved into this range before `forward`, where it is finite.
+    """
+
+    inverse: Callable
+    forward: Callable
+    slope: Callable
+    low: float
+    high: float
+
+    def offset(self, mean: np.ndarray) -> np.ndarray:
+        """Return the output whose reconstruction is the mean, shape (n_features,)."""
+        return self.forward(np.clip(mean, self.low, self.high))
+
+    def tangent(self, mean: np.ndarray) -> np.ndarray:
+        """Return the change of output per change of data, at the mean."""
+        return self.slope(np.clip(mean, self.low, self.high))
+
+
+LOGIT = Link(
+    torch.sigmoid,
+    lambda p: np.log(p) - np.log1p(-p),
+    lambda p: 1 / (p * (1 - p)),
+    low=1e-3,
+    high=1 - 1e-3,
+)
+LOG = Link(torch.exp, np.log, np.reciprocal, low=1e-3, high=np.inf)
+
+
+@dataclass(frozen=True)
+class StandardisedLoss:
+    """A loss of outputs and targets in standardised units.
+
+    PCA's reconstruction is the output to start from, so no shrinkage is tried.
+
+    Attributes
+    ----------
+    elementwise : callable
+        `(output, target) -> loss`, all of shape (n_samples, n_features).
+
+    power : int
+        The loss of data is the loss of standardised data times `scale ** power`.
+    """
+
+    elementwise: Callable
+    power: int = 0
+    shrinkages = (1.0,)
+
+    def check(self, low: float, high: float) -> None:
+        """Accept any data: the loss is defined for all real numbers."""
+
+    def start(self, mean: np.ndarray, scale: float):
+        """Return what PCA's reconstruction needs to become an output: offset, slope."""
+        return np.zeros_like(mean), np.ones_like(mean)
+
+    def target(self, rows, mean, scale):
+        """Return what outputs are compared with: the standardised rows themselves."""
+        return rows
+
+    def reconstruction(self, output: Tensor, mean, scale) -> np.ndarray:
+        """Return data from outputs; in float64, for means that dwarf the spread."""
+        return output.cpu().numpy().astype(np.float64) * scale + mean
+
+
+@dataclass(frozen=True)
+class LinkedLoss:
+    """A loss whose target is the data itself, behind a link.
+
+    The link's tangent at the mean turns PCA's reconstruction into an output. Far from
+    the mean it overshoots; the best of some shrinkages is where training starts.
+
+    Attributes
+    ----------
+    elementwise : callable
+        `(output, target) -> loss`, all of shape (n_samples, n_features).
+
+    link : Link
+        Between output and data.
+
+    low, high : float
+        The domain of the data.
+    """
+
+    elementwise: Callable
+    link: Link
+    low: float
+    high: float
+    power: int = 0
+    shrinkages = (1.0, 0.7, 0.5, 0.35, 0.25, 0.12, 0.06, 0.0)
+
+    def check(self, low: float, high: float) -> None:
+        """Raise ValueError where data from low to high leaves the domain."""
+        if low < self.low or high > self.high:
+            raise ValueError(
+                f"loss={self.elementwise.__name__!r} needs data in "
+                f"[{self.low:g}, {self.high:g}], but X has values in "
+                f"[{low:.6g}, {high:.6g}]. Rescale X (MinMaxScaler), or choose another "
+                "loss, such as 'squared_error'."
+            )
+
+    def start(self, mean: np.ndarray, scale: float):
+        """Return offset and slope of the link's tangent at the mean."""
+        return self.link.offset(mean), scale * self.link.tangent(mean)
+
+    def target(self, rows, mean, scale):
+        """Return the data that standardised rows came from."""
+        return rows * scale + mean
+
+    def reconstruction(self, output: Tensor, mean, scale) -> np.ndarray:
+        """Return data from outputs."""
+        return self.link.inverse(output).cpu().numpy().astype(np.float64)
+
+
+LOSSES = {
+    "squared_error": StandardisedLoss(squared_error, power=2),
+    "absolute_error": StandardisedLoss(absolute_error, power=1),
+    "huber": StandardisedLoss(huber, power=2),
+    "log_loss": LinkedLoss(log_loss, LOGIT, low=0, high=1),
+    "brier": LinkedLoss(brier, LOGIT, low=0, high=1),
+    "poisson": LinkedLoss(poisson, LOG, low=0, high=np.inf),
+}
+
+
+def as_loss(loss):
+    """Return the loss of a name, or a callable as a loss of standardised data."""
+    return LOSSES[loss] if isinstance(loss, str) else StandardisedLoss(loss)

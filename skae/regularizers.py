@@ -1,0 +1,112 @@
+"""Regularizers: what a code is asked to be, beside sufficient for reconstruction."""
+
+import torch
+from torch import Tensor
+
+from skae._spec import Spec
+
+
+class Regularizer(Spec):
+    """Asks nothing of the code, and is what every regularizer overrides.
+
+    A subclass changes the codes that training sees (`training_codes`), adds a penalty
+    (`penalty`), or tells by which codes a model is judged (`views`).
+    """
+
+    def training_codes(self, codes: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the codes that training decodes, shape (n_samples, n_components)."""
+        return codes
+
+    def penalty(self, codes: Tensor) -> Tensor | float:
+        """Return what is added to the loss of each sample, shape (n_samples,) or 0."""
+        return 0.0
+
+    def views(self, codes: Tensor) -> list[Tensor]:
+        """Return the codes by whose mean loss a model is validated."""
+        return [codes]
+
+
+class CodePenalty(Regularizer):
+    """A penalty on the code given as a function.
+
+    Parameters
+    ----------
+    function : callable
+        `function(codes) -> penalty` of each sample: a tensor of shape (n_samples,) from
+        one of shape (n_samples, n_components).
+    """
+
+    def __init__(self, function):
+        self.function = function
+
+    def penalty(self, codes: Tensor) -> Tensor:
+        """Return the function's value."""
+        return self.function(codes)
+
+
+def prefix_mask(lengths: Tensor, n_components: int) -> Tensor:
+    """Return 1 for the first `lengths[i]` components of row i, else 0."""
+    positions = torch.arange(n_components, device=lengths.device)
+    return positions < lengths.unsqueeze(1)  # (n_samples, n_components)
+
+
+class Ordered(Regularizer):
+    r"""Components in order of importance, as PCA's are: nested dropout.
+
+    For each row of a batch either all components are kept, or the first b of them, with
+    b drawn uniformly from 1 to n_components; the others are set to zero. So the first
+    component alone must reconstruct as well as it can, the second must add to it what
+    it can, and so on:
+
+    .. math:: \min \; \mathbb{E}_b \, L(x, d(z_{1:b})), \quad z = e(x)
+
+    A model is validated on its mean loss over prefixes of the code.
+
+    Parameters
+    ----------
+    full : float, default=0.5
+        Probability with which a row keeps all its components.
+
+    See Also
+    --------
+    AutoencoderTransformer : With `n_components` between 0 and 1 it uses this part.
+
+    References
+    ----------
+    .. [1] O. Rippel, M. Gelbart, R. Adams. "Learning Ordered Representations with
+       Nested Dropout". International Conference on Machine Learning, 2014.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skae import AutoencoderTransformer, Ordered
+    >>> X, _ = load_digits(return_X_y=True)
+    >>> model = AutoencoderTransformer(8, regularizer=Ordered(), random_state=0)
+    >>> ratio = model.fit(X).explained_variance_ratio_
+    >>> bool(ratio[0] > ratio[-1])
+    True
+    """
+
+    def __init__(self, full=0.5):
+        self.full = full
+
+    def training_codes(self, codes: Tensor, generator: torch.Generator) -> Tensor:
+        """Return codes of which random tails are zero."""
+        n, k = codes.shape
+        like = {"generator": generator, "device": codes.device}
+        lengths = torch.randint(1, k + 1, (n,), **like)
+        keep_all = torch.rand(n, **like) < self.full
+        return codes * prefix_mask(torch.where(keep_all, k, lengths), k)
+
+    def views(self, codes: Tensor) -> list[Tensor]:
+        """Return the codes cut off at up to eight evenly spaced lengths."""
+        k = codes.shape[1]
+        lengths = torch.linspace(1, k, min(k, 8), dtype=torch.float64).round().unique()
+        return [codes * (torch.arange(k, device=codes.device) < b) for b in lengths]
+
+
+def as_regularizer(regularizer):
+    """Return a regularizer; None asks nothing, a callable is a penalty on codes."""
+    if regularizer is None:
+        return Regularizer()
+    return regularizer if hasattr(regularizer, "penalty") else CodePenalty(regularizer)
