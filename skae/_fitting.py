@@ -278,8 +278,8 @@ class Fit:
 
     def _explained(self, course):
         k = self.choices.blueprint.n_components - course.n_dropped
-        n = min(len(course.trainer.batches), SHARE_ROWS, SHARE_DECODINGS // k)
-        rows = course.trainer.batches.first(max(n, 100))
+        n = max(100, min(SHARE_ROWS, SHARE_DECODINGS // k))
+        rows = course.trainer.batches.sample(n)
         return np.diff(course.shares(rows), prepend=0.0)[:k]
 
 

@@ -40,7 +40,13 @@ def batch_size(n_rows: int) -> int:
 
 
 def n_epochs(n_rows: int, batch_size: int) -> int:
-    """Return the epochs that make 1500 steps, or 4000 from 10,000 rows on."""
+    """Return the epochs that make 1500 steps, or 4000 from 10,000 rows on.
+
+    A network that cannot be judged, for want of rows to hold out, is worse than PCA
+    more often than not: it gets a single, small step.
+    """
+    if n_rows < 4 * HANDFUL:
+        return 1
     n_steps = N_STEPS if n_rows < MANY_ROWS else N_STEPS_MANY_ROWS
     return int(np.ceil(n_steps / np.ceil(n_rows / batch_size)))
 

@@ -7,8 +7,15 @@ class Spec(BaseEstimator):
     """Parameters without data, in the shape that scikit-learn searches and clones.
 
     A part (a network, a noise, a regularizer) never learns anything: `fit` builds what
-    learns from the part and leaves the part as it was.
+    learns from the part and leaves the part as it was. Parts with the same parameters
+    are equal.
     """
+
+    def __eq__(self, other):
+        return type(self) is type(other) and self.get_params() == other.get_params()
+
+    def __hash__(self):
+        return hash(type(self))  # parameters can be set, so they cannot take part
 
 
 def copy_if_default(part, default):

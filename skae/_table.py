@@ -17,9 +17,7 @@ BLOCK_ENTRIES = 2**20  # 8 MB of float64: small beside any data, large beside a 
 
 def validate_rows(estimator, X):
     """Return X as a finite float matrix (dense or CSR) of the width seen in `fit`."""
-    return validate_data(
-        estimator, X, reset=False, accept_sparse="csr", dtype=DTYPES
-    )
+    return validate_data(estimator, X, reset=False, accept_sparse="csr", dtype=DTYPES)
 
 
 def validate_first(estimator, X):

@@ -14,7 +14,7 @@ from skae._random import Seeded
 from skae._table import Rows
 
 RESIDENT_BYTES = 2**30  # larger data is read from where it lies, batch by batch
-WARM_UP = 0.05
+WARM_UP, WARM_UP_STEPS = 0.05, 20  # Adam's first steps follow rounding errors
 
 if hasattr(os, "register_at_fork"):  # a forked child has none of OpenMP's threads
     os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
@@ -38,11 +38,10 @@ def training_mode():
 
 def annealed(step: int, n_steps: int) -> float:
     """Return the factor on the learning rate: linear warm-up, then cosine to zero."""
-    warm_up = max(1.0, WARM_UP * n_steps)
+    warm_up = max(WARM_UP_STEPS, WARM_UP * n_steps)
     if step < warm_up:
         return (step + 1) / (warm_up + 1)
-    progress = (step - warm_up) / max(1.0, n_steps - warm_up)
-    return 0.5 * (1 + math.cos(math.pi * progress))
+    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / (n_steps - warm_up)))
 
 
 def constant(step: int, n_steps: int) -> float:
@@ -88,9 +87,7 @@ class Batches:
         if n_batches == 1:
             order = torch.arange(len(self), device=self.device)
         else:
-            order = torch.randperm(
-                len(self), generator=generator, device=self.device
-            )
+            order = torch.randperm(len(self), generator=generator, device=self.device)
         weights = self.weight[order].tensor_split(n_batches)
         yield from zip(self._take(order, n_batches), weights, strict=True)
 
@@ -99,12 +96,12 @@ class Batches:
         for block in self.rows.blocks():
             yield self._read(block), self.weight[block]
 
-    def first(self, n_rows: int) -> "Batches":
-        """Return the first rows as batches of their own."""
+    def sample(self, n_rows: int) -> "Batches":
+        """Return evenly spaced rows, at most so many, as batches of their own."""
         rows = copy.copy(self.rows)
-        everything = np.arange(len(rows)) if rows.index is None else rows.index
-        rows.index = everything[:n_rows]
-        rows.weight = None if rows.weight is None else rows.weight[:n_rows]
+        chosen = np.arange(0, len(rows), max(1, math.ceil(len(rows) / n_rows)))
+        rows.index = chosen if rows.index is None else rows.index[chosen]
+        rows.weight = None if rows.weight is None else rows.weight[chosen]
         return Batches(rows, str(self.dtype).removeprefix("torch."), self.device)
 
     def _take(self, order, n_batches):
@@ -174,7 +171,10 @@ class Objective:
     def null(self, batches: Batches) -> float:
         """Return the weighted mean loss of the model that knows only the mean."""
         total = sum(
-            (weights * self.model.sample_loss(self.model.offset.expand_as(target), target)).sum()
+            (
+                weights
+                * self.model.sample_loss(self.model.offset.expand_as(target), target)
+            ).sum()
             for rows, weights in batches.blocks()
             for target in [self._target(rows)]
         )
@@ -198,7 +198,7 @@ class Objective:
         If they do, they are made to draw from the generator at every step.
         """
         state = self.generator.get_state()
-        rows = batches.first(2).resident
+        rows = batches.sample(2).resident
         with torch.no_grad(), Seeded(self.generator) as seeded:
             self.model.train()
             self.model.objective(rows, self._target(rows), self.generator)

@@ -250,7 +250,10 @@ class AutoencoderTransformer(
         "solver": [StrOptions(set(SOLVERS)), callable],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
-        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "batch_size": [
+            StrOptions({"auto"}),
+            Interval(Integral, 1, None, closed="left"),
+        ],
         "max_iter": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
         "early_stopping": [StrOptions({"auto"}), "boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
@@ -268,8 +271,7 @@ class AutoencoderTransformer(
 
     _doc_link_module = "skae"
     _doc_link_template = (
-        "https://skae.readthedocs.io/en/stable/generated/"
-        "skae.{estimator_name}.html"
+        "https://skae.readthedocs.io/en/stable/generated/skae.{estimator_name}.html"
     )
 
     def __init__(
@@ -489,7 +491,9 @@ class AutoencoderTransformer(
         codes = np.empty((X.shape[0], self.n_components_), dtype=X.dtype)
         with torch.inference_mode():
             for block, rows in self._blocks(X):
-                codes[block] = as_dtype(self.module_.encode(rows).cpu().numpy(), X.dtype)
+                codes[block] = as_dtype(
+                    self.module_.encode(rows).cpu().numpy(), X.dtype
+                )
         return codes
 
     def inverse_transform(self, X):
