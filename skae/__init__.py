@@ -5,7 +5,6 @@ from skae._version import __version__
 from skae.networks import MLP
 from skae.regularizers import Ordered, Regularizer
 
-
 __all__ = [
     "MLP",
     "SKOPS_TRUSTED",

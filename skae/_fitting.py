@@ -1,8 +1,7 @@
-"""The steps of a fit: choose, start at PCA, settle on a model, tell what was learned."""
+"""The steps of a fit: choose, start at PCA, settle on a model, tell the outcome."""
 
 import copy
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from sklearn.base import clone
@@ -13,34 +12,13 @@ from skae._build import Blueprint
 from skae._course import Course
 from skae._linear import LinearPath, fit_linear, n_axes_for_share
 from skae._solvers import FlatParameters, Solver, as_solver
-from skae._table import Rows
+from skae._table import Rows, Table
 from skae._training import Batches, Objective, Trainer, annealed, constant
 from skae.losses import as_loss
 from skae.regularizers import Ordered
 
 SHARE_ROWS = 1000  # rows that explained_variance_ratio_ is measured on,
 SHARE_DECODINGS = 20_000  # fewer where so many codes were decoded
-
-
-@dataclass(frozen=True)
-class Table:
-    """What `fit` was given, validated.
-
-    Attributes
-    ----------
-    X : ndarray or CSR matrix of shape (n_samples, n_features)
-        The rows to learn from.
-
-    weight : ndarray of shape (n_samples,) or None
-        Their positive weights, of mean 1.
-
-    X_val : ndarray or CSR matrix of shape (n_val, n_features) or None
-        The rows to judge by.
-    """
-
-    X: Any
-    weight: np.ndarray | None = None
-    X_val: Any = None
 
 
 @dataclass(frozen=True)

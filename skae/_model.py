@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from skae._step import Sum
+
 
 class LinearPath(nn.Module):
     """A linear map beside a network: `x -> axes @ x + network(x)`.
@@ -21,6 +23,15 @@ class LinearPath(nn.Module):
         super().__init__()
         self.network = silenced(network)
         self.axes = nn.Parameter(axes)
+
+    @property
+    def writable(self) -> bool:
+        """Whether `by_hand` can write out this sum."""
+        return getattr(self.network, "writable", False)
+
+    def by_hand(self, n_rows: int, first: bool = False) -> Sum:
+        """Return the sum written out for inputs of so many rows."""
+        return Sum(self.network.by_hand(n_rows, first), self.axes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return outputs of shape (n_samples, n_outputs)."""
@@ -78,6 +89,16 @@ class Autoencoder(nn.Module):
         self.noise = noise
         self.regularizer = regularizer
         self.n_dropped = 0
+
+    @property
+    def writable(self) -> bool:
+        """Whether all parts offer what writing out a training step takes."""
+        networks = (self.encoder, self.decoder)
+        return (
+            all(getattr(network, "writable", False) for network in networks)
+            and self.loss.derivative is not None
+            and self.regularizer.neutral
+        )
 
     def drop(self, n_components: int) -> None:
         """Leave the last components out of the code: they decode as zero."""

@@ -1,11 +1,15 @@
 """The rows of a table as a float matrix, read a block at a time and never changed."""
 
 import copy
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import sparse
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import validate_data
+
+from skae._sklearn import check_sample_weight
 
 DTYPES = (np.float64, np.float32, np.float16)
 
@@ -15,21 +19,60 @@ LARGEST, SMALLEST = 1e150, 1e-150
 BLOCK_ENTRIES = 2**20  # 8 MB of float64: small beside any data, large beside a call
 
 
+@dataclass(frozen=True)
+class Table:
+    """What `fit` was given, validated.
+
+    Attributes
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        The rows to learn from.
+
+    weight : ndarray of shape (n_samples,) or None
+        Their positive weights, of mean 1.
+
+    X_val : ndarray or CSR matrix of shape (n_val, n_features) or None
+        The rows to judge by.
+    """
+
+    X: Any
+    weight: np.ndarray | None = None
+    X_val: Any = None
+
+
+def open_table(estimator, X, sample_weight, X_val, *, reset):
+    """Return the validated table, and what `fit` is to remember of its columns.
+
+    The estimator is not touched: a `fit` that fails leaves the earlier model as it was.
+    """
+    door = copy.copy(estimator)
+    X = validate_data(door, X, reset=reset, accept_sparse="csr", dtype=DTYPES)
+    check_magnitude(X)
+    names = ("n_features_in_", "feature_names_in_")
+    seen = {name: vars(door)[name] for name in names if name in vars(door)}
+    X, weight = weighted_rows(X, sample_weight)
+    return Table(X, weight, None if X_val is None else validate_rows(door, X_val)), seen
+
+
 def validate_rows(estimator, X):
     """Return X as a finite float matrix (dense or CSR) of the width seen in `fit`."""
     return validate_data(estimator, X, reset=False, accept_sparse="csr", dtype=DTYPES)
 
 
-def validate_first(estimator, X):
-    """Return X as a finite float matrix, and what `fit` is to remember of its columns.
-
-    The estimator is not touched: a `fit` that fails leaves the earlier model as it was.
-    """
-    door = copy.copy(estimator)
-    X = validate_data(door, X, accept_sparse="csr", dtype=DTYPES)
-    check_magnitude(X)
-    names = ("n_features_in_", "feature_names_in_")
-    return X, {name: vars(door)[name] for name in names if name in vars(door)}
+def weighted_rows(X, sample_weight):
+    """Return the rows of positive weight, and their weights with mean 1 or None."""
+    if sample_weight is None:
+        return X, None
+    weight = check_sample_weight(
+        sample_weight, X, dtype=np.float64, ensure_non_negative=True
+    )
+    if not weight.any():
+        raise ValueError("sample_weight is zero for every row; expected some above 0.")
+    if (weight == weight[0]).all():
+        return X, None
+    kept = weight > 0
+    X = X if kept.all() else X[kept]
+    return X, weight[kept] / weight[kept].mean()
 
 
 def check_magnitude(X):

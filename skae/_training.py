@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from skae._random import Seeded
+from skae._step import WrittenGradient
 from skae._table import Rows
 
 RESIDENT_BYTES = 2**30  # larger data is read from where it lies, batch by batch
@@ -79,7 +80,9 @@ class Batches:
     def __len__(self):
         return len(self.rows)
 
-    def shuffled(self, n_batches: int, generator) -> Iterator[tuple[Tensor, Tensor]]:
+    def shuffled(
+        self, n_batches: int, generator
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield (rows, weights) of batches that differ in size by one row at most.
 
         One batch keeps the rows' order: a full step is the same for every seed.
@@ -88,7 +91,9 @@ class Batches:
             order = torch.arange(len(self), device=self.device)
         else:
             order = torch.randperm(len(self), generator=generator, device=self.device)
-        weights = self.weight[order].tensor_split(n_batches)
+        weights = [None] * n_batches
+        if self.rows.weight is not None:
+            weights = self.weight[order].tensor_split(n_batches)
         yield from zip(self._take(order, n_batches), weights, strict=True)
 
     def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -151,18 +156,18 @@ class Objective:
             if hasattr(module, "generator"):
                 module.generator = self.generator
 
-    def loss(self, rows: Tensor, weights: Tensor) -> Tensor:
+    def loss(self, rows: Tensor, weights: Tensor | None) -> Tensor:
         """Return the weighted mean loss of a batch."""
         with self.draws():
-            losses = self.model.objective(rows, self._target(rows), self.generator)
-        return (weights * losses).mean()
+            losses = self.model.objective(rows, self.target(rows), self.generator)
+        return losses.mean() if weights is None else (weights * losses).mean()
 
     @torch.no_grad()
     def validate(self, batches: Batches) -> float:
         """Return the weighted mean loss of all rows, in evaluation mode."""
         self.model.eval()
         total = sum(
-            (weights * self.model.validation(rows, self._target(rows))).sum()
+            (weights * self.model.validation(rows, self.target(rows))).sum()
             for rows, weights in batches.blocks()
         )
         return float(total) / float(batches.weight.sum())
@@ -176,7 +181,7 @@ class Objective:
                 * self.model.sample_loss(self.model.offset.expand_as(target), target)
             ).sum()
             for rows, weights in batches.blocks()
-            for target in [self._target(rows)]
+            for target in [self.target(rows)]
         )
         return float(total) / float(batches.weight.sum())
 
@@ -185,7 +190,7 @@ class Objective:
         """Return the mean loss of the first 1, 2, ... components, the others at 0."""
         total = 0.0
         for rows, weights in batches.blocks():
-            codes, target = self.model.encode(rows), self._target(rows)
+            codes, target = self.model.encode(rows), self.target(rows)
             positions = torch.arange(codes.shape[1], device=codes.device)
             outputs = (self.model.decode(codes * (positions <= j)) for j in positions)
             losses = [self.model.sample_loss(output, target) for output in outputs]
@@ -201,12 +206,13 @@ class Objective:
         rows = batches.sample(2).resident
         with torch.no_grad(), Seeded(self.generator) as seeded:
             self.model.train()
-            self.model.objective(rows, self._target(rows), self.generator)
+            self.model.objective(rows, self.target(rows), self.generator)
         self.generator.set_state(state)
         if seeded.n_unseeded:
             self.draws = lambda: Seeded(self.generator)
 
-    def _target(self, rows):
+    def target(self, rows: Tensor) -> Tensor:
+        """Return what the outputs for rows are compared with."""
         return self.model.loss.target(rows, self.mean, self.scale)
 
 
@@ -237,6 +243,9 @@ class Trainer:
         self.flat = flat
         self.batches = batches
         self.batch_size = batch_size
+        self.gradient = self.differentiate
+        if objective.model.writable:
+            self.gradient = WrittenGradient(objective.model, objective.target)
 
     @property
     def n_batches(self) -> int:
@@ -258,14 +267,14 @@ class Trainer:
 
     def step(self, batch: tuple[Tensor, Tensor], factor: float) -> Tensor:
         """Take one step of the solver and return the loss before it."""
+        return self.solver.step(lambda: self.gradient(*batch), factor)
 
-        def closure():
-            self.flat.gradient.zero_()
-            loss = self.objective.loss(*batch)
-            loss.backward()
-            return loss.detach()
-
-        return self.solver.step(closure, factor)
+    def differentiate(self, rows: Tensor, weights: Tensor | None) -> Tensor:
+        """Write the gradient of a batch's loss by autograd, and return the loss."""
+        self.flat.gradient.zero_()
+        loss = self.objective.loss(rows, weights)
+        loss.backward()
+        return loss.detach()
 
 
 def to_arrays(module: nn.Module) -> dict[str, np.ndarray]:

@@ -1,6 +1,5 @@
-"""`AutoencoderTransformer`: parameters, doors, fit, transform, inverse, scores, state."""
+"""`AutoencoderTransformer`: parameters, doors, fit, transform, scores, state."""
 
-import copy
 import warnings
 from dataclasses import replace
 from numbers import Integral, Real
@@ -18,7 +17,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from skae._build import INITS, Blueprint
-from skae._fitting import Fit, Table, choose, draw_seed
+from skae._fitting import Fit, choose, draw_seed
 from skae._sklearn import (
     HasMethods,
     Interval,
@@ -29,7 +28,7 @@ from skae._sklearn import (
 )
 from skae._solvers import SOLVERS
 from skae._spec import copy_if_default
-from skae._table import DTYPES, Rows, as_dtype, blocks, validate_first, validate_rows
+from skae._table import DTYPES, Rows, as_dtype, blocks, open_table, validate_rows
 from skae._training import to_arrays, training_mode
 from skae._version import __version__
 from skae.losses import LOSSES, as_loss
@@ -51,9 +50,9 @@ class AutoencoderTransformer(
 ):
     r"""Non-linear dimensionality reduction by an autoencoder that starts at PCA.
 
-    An encoder e maps each row x to a code of `n_components` numbers and a decoder d maps
-    it back; both are trained so that `d(e(x))` is close to x. Beside each network runs a
-    linear map, set to the solution of PCA, and the networks start at zero:
+    An encoder e maps each row x to a code z of `n_components` numbers and a decoder d
+    maps it back; both are trained so that `d(e(x))` is close to x. Beside each network
+    runs a linear map, set to the solution of PCA, and the networks start at zero:
 
     .. math::
 
@@ -404,19 +403,11 @@ class AutoencoderTransformer(
 
     def _open(self, X, sample_weight, X_val, goes_on):
         """Validate what came in; return it, and what to remember of its columns."""
-        if goes_on:
-            X, seen = validate_rows(self, X), {}
-        else:
-            X, seen = validate_first(self, X)
-        X, weight = weighted_rows(X, sample_weight)
-        if X_val is not None:
-            door = copy.copy(self)
-            vars(door).update(seen)
-            X_val = validate_rows(door, X_val)
-        for rows in (X, X_val):
+        table, seen = open_table(self, X, sample_weight, X_val, reset=not goes_on)
+        for rows in (table.X, table.X_val):
             if rows is not None:
                 as_loss(self.loss).check(rows.min(), rows.max())
-        return Table(X, weight, X_val), seen
+        return table, seen
 
     def _choose(self, table, goes_on, **changes):
         seed = self._seed if goes_on else draw_seed(self.random_state)
@@ -426,7 +417,7 @@ class AutoencoderTransformer(
         return replace(choices, blueprint=self._blueprint)
 
     def _resume(self, fit):
-        """Return the course of the last fit, or a new one from a model that was saved."""
+        """Return the last fit's course, or a new one from a model that was saved."""
         return fit.revive(self) if self._course is None else fit.resume(self._course)
 
     def _train(self, course, fit, tasks, X):
@@ -655,19 +646,3 @@ class AutoencoderTransformer(
             state["_course"] = None
             del state["_skae_version"]
         super().__setstate__(state)
-
-
-def weighted_rows(X, sample_weight):
-    """Return the rows of positive weight, and their weights with mean 1 or None."""
-    if sample_weight is None:
-        return X, None
-    weight = check_sample_weight(
-        sample_weight, X, dtype=np.float64, ensure_non_negative=True
-    )
-    if not weight.any():
-        raise ValueError("sample_weight is zero for every row; expected some above 0.")
-    if (weight == weight[0]).all():
-        return X, None
-    kept = weight > 0
-    X = X if kept.all() else X[kept]
-    return X, weight[kept] / weight[kept].mean()

@@ -47,6 +47,21 @@ def poisson(output: Tensor, target: Tensor) -> Tensor:
     return torch.exp(output) - target * output + torch.xlogy(target, target) - target
 
 
+def _brier_derivative(p, target):
+    return 2 * (p - target) * p * (1 - p)
+
+
+# Derivatives of the losses by the output, elementwise.
+DERIVATIVES = {
+    squared_error: lambda output, target: (output - target).mul_(2),
+    absolute_error: lambda output, target: torch.sign(output - target),
+    huber: lambda output, target: (output - target).clamp_(-1, 1),
+    log_loss: lambda output, target: torch.sigmoid(output) - target,
+    brier: lambda output, target: _brier_derivative(torch.sigmoid(output), target),
+    poisson: lambda output, target: torch.exp(output) - target,
+}
+
+
 @dataclass(frozen=True)
 class Link:
     """What lies between a decoder's output and the data.
@@ -110,6 +125,11 @@ class StandardisedLoss:
     power: int = 0
     shrinkages = (1.0,)
 
+    @property
+    def derivative(self) -> Callable | None:
+        """The loss's derivative by the output, where it is known."""
+        return DERIVATIVES.get(self.elementwise)
+
     def check(self, low: float, high: float) -> None:
         """Accept any data: the loss is defined for all real numbers."""
 
@@ -151,6 +171,11 @@ class LinkedLoss:
     high: float
     power: int = 0
     shrinkages = (1.0, 0.7, 0.5, 0.35, 0.25, 0.12, 0.06, 0.0)
+
+    @property
+    def derivative(self) -> Callable | None:
+        """The loss's derivative by the output, where it is known."""
+        return DERIVATIVES.get(self.elementwise)
 
     def check(self, low: float, high: float) -> None:
         """Raise ValueError where data from low to high leaves the domain."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from skae._sklearn import Interval, StrOptions
 from skae._spec import Spec
+from skae._step import BY_HAND, Affine, Chain, Hidden
 
 ACTIVATIONS = {
     "relu": nn.ReLU,
@@ -59,6 +60,7 @@ class FullyConnected(nn.Module):
             nn.Linear(n_in, n_out, dtype=torch.float32)
             for n_in, n_out in pairwise(sizes)
         )
+        self.activation_name = activation
         self.activation = ACTIVATIONS[activation]()
         self.dropout = Dropout(dropout) if dropout else nn.Identity()
         self.reset_parameters()
@@ -73,6 +75,19 @@ class FullyConnected(nn.Module):
         for layer in self.layers:
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)
+
+    @property
+    def writable(self) -> bool:
+        """Whether `by_hand` can write out this network."""
+        return self.activation_name in BY_HAND and isinstance(self.dropout, nn.Identity)
+
+    def by_hand(self, n_rows: int, first: bool = False) -> Chain:
+        """Return the network written out for inputs of so many rows."""
+        chain = []
+        for layer in self.layers:
+            chain.append(Affine(layer, n_rows, first=first and not chain))
+            chain.append(Hidden(self.activation_name, chain[-1].output))
+        return Chain(chain[:-1])
 
     def forward(self, x: Tensor) -> Tensor:
         """Return outputs of shape (n_samples, sizes[-1])."""

@@ -1,4 +1,4 @@
-"""Noise: what is done to a batch before it is encoded, so that decoding must undo it."""
+"""Noise: what is done to a batch before it is encoded, for decoding to undo."""
 
 
 def no_noise(batch):

@@ -13,6 +13,14 @@ class Regularizer(Spec):
     (`penalty`), or tells by which codes a model is judged (`views`).
     """
 
+    @property
+    def neutral(self) -> bool:
+        """Whether training is as if there were no regularizer."""
+        mine, none = type(self), Regularizer
+        return (
+            mine.training_codes is none.training_codes and mine.penalty is none.penalty
+        )
+
     def training_codes(self, codes: Tensor, generator: torch.Generator) -> Tensor:
         """Return the codes that training decodes, shape (n_samples, n_components)."""
         return codes
