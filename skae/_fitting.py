@@ -17,8 +17,8 @@ from skae._training import Batches, Objective, Trainer, annealed, constant
 from skae.losses import as_loss
 from skae.regularizers import Ordered
 
-SHARE_ROWS = 1000  # rows that explained_variance_ratio_ is measured on,
-SHARE_DECODINGS = 20_000  # fewer where so many codes were decoded
+SHARE_ROWS = 1000  # rows that shares and shrinkages are measured on,
+SHARE_DECODINGS = 20_000  # fewer where so many codes would be decoded
 
 
 @dataclass(frozen=True)
@@ -120,9 +120,7 @@ class Fit:
         path = fit_linear(
             self.table.X, self._training_weight(), self.choices.blueprint.n_components
         )
-        shrinkages = as_loss(self.choices.blueprint.loss).shrinkages
-        courses = [self._course(replace(path, shrinkage=s)) for s in shrinkages]
-        return min(courses, key=lambda course: course.start_loss)
+        return self._course(self._model(self._shrunk(path)), path)
 
     def resume(self, course: Course) -> Course:
         """Return an earlier fit's course, to go on with this one's rows."""
@@ -133,7 +131,7 @@ class Fit:
     def revive(self, fitted) -> Course:
         """Return a course that goes on from a fitted estimator's weights."""
         path = LinearPath(fitted.mean_, fitted.scale_, axes=None, deviation=None)
-        course = self._course_of(copy.deepcopy(fitted.module_), path)
+        course = self._course(copy.deepcopy(fitted.module_), path)
         course.loss_curve = list(fitted.loss_curve_)
         course.validation_loss_curve = list(fitted.validation_loss_curve_)
         course.best_iter = fitted.best_iter_
@@ -204,14 +202,25 @@ class Fit:
         weight[self.choices.held_out] = 0
         return weight
 
-    def _course(self, path):
-        model = self.choices.blueprint.build(self.choices.seed, path)
-        return self._course_of(model, path)
+    def _shrunk(self, path):
+        """Return the path with the shrinkage of least loss, of those the loss names."""
+        shrinkages = as_loss(self.choices.blueprint.loss).shrinkages
+        paths = [replace(path, shrinkage=shrinkage) for shrinkage in shrinkages]
+        if len(paths) == 1:
+            return paths[0]
+        rows = self._batches(path)[0].sample(SHARE_ROWS)
+        return min(paths, key=lambda p: self._objective(self._model(p), p).validate(rows))
 
-    def _course_of(self, model, path):
+    def _model(self, path):
+        model = self.choices.blueprint.build(self.choices.seed, path)
+        return model.to(self.choices.device)
+
+    def _objective(self, model, path):
+        return Objective(model, path.mean, path.scale, self.choices.seed)
+
+    def _course(self, model, path):
         c = self.choices
-        model = model.to(c.device)
-        objective = Objective(model, path.mean, path.scale, c.seed)
+        objective = self._objective(model, path)
         flat = FlatParameters(model)
         solver = c.solver.build(flat, c.learning_rate, c.alpha)
         batches, held_out = self._batches(path)
