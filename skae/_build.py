@@ -61,6 +61,11 @@ class Blueprint:
             )
         return cls(**state)
 
+    @property
+    def n_axes(self) -> int:
+        """How many principal axes the model starts from."""
+        return self.n_components if self.init == "pca" else 0
+
     def build(self, seed: int, path: Axes | None = None) -> Autoencoder:
         """Return the model with random networks beside the path's linear maps.
 
@@ -82,7 +87,8 @@ class Blueprint:
         return model.eval()
 
     def _assemble(self, path):
-        encoder, decoder = INITS[self.init](*self._networks(), *self._maps(path))
+        networks = self.network(self.n_features, self.n_components, self.n_samples)
+        encoder, decoder = INITS[self.init](*networks, *self._maps(path))
         loss = as_loss(self.loss)
         offset = torch.zeros(self.n_features, dtype=torch.float64)
         if path is not None:
@@ -91,9 +97,6 @@ class Blueprint:
         model = Autoencoder(encoder, decoder, offset, loss, noise, regularizer)
         model.drop(self.n_dropped)
         return model.to(getattr(torch, self.dtype))
-
-    def _networks(self):
-        return self.network(self.n_features, self.n_components, self.n_samples)
 
     def _maps(self, path):
         shape = self.n_components, self.n_features

@@ -8,6 +8,7 @@ from skae._linear import LinearPath
 from skae._model import Autoencoder
 from skae._training import Batches, Trainer, annealed
 
+JUDGES = 1000  # training rows that tell whether training went well
 DIVERGED = 10  # times the loss of the worse of the start and the mean
 
 
@@ -51,8 +52,8 @@ class Course:
 
     @property
     def judges(self) -> Batches:
-        """The held-out rows, or else the training rows."""
-        return self.held_out or self.trainer.batches
+        """The held-out rows, or else some of the training rows."""
+        return self.held_out or self.trainer.batches.sample(JUDGES)
 
     def judge(self) -> float:
         """Return the present loss on the judges."""

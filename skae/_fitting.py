@@ -117,9 +117,8 @@ class Fit:
 
     def start(self) -> Course:
         """Return a course whose model is still PCA of the rows it will learn from."""
-        path = fit_linear(
-            self.table.X, self._training_weight(), self.choices.blueprint.n_components
-        )
+        n_axes = self.choices.blueprint.n_axes
+        path = fit_linear(self.table.X, self._training_weight(), n_axes)
         return self._course(self._model(self._shrunk(path)), path)
 
     def resume(self, course: Course) -> Course:
@@ -209,7 +208,9 @@ class Fit:
         if len(paths) == 1:
             return paths[0]
         rows = self._batches(path)[0].sample(SHARE_ROWS)
-        return min(paths, key=lambda p: self._objective(self._model(p), p).validate(rows))
+        return min(
+            paths, key=lambda p: self._objective(self._model(p), p).validate(rows)
+        )
 
     def _model(self, path):
         model = self.choices.blueprint.build(self.choices.seed, path)

@@ -10,6 +10,7 @@ from skae._table import blocks, dense
 
 SVD_OPERATIONS = 5e8  # about 0.2 s on one core
 MOST_AXES = 1000
+TALL = 10  # rows per feature from which the covariance is exact enough
 COVARIANCE_FEATURES = 2048  # a covariance of 32 MB
 
 
@@ -92,12 +93,14 @@ def weighted_variance(X, weight, mean):
 def principal_axes(X, weight, mean, scale, n_axes):
     """Return the largest eigenvalues of the covariance over scale^2, and the axes.
 
-    Small matrices go to an exact singular value decomposition, tall ones to the
-    covariance summed over blocks of rows, wide ones to the Gram matrix of the rows, and
-    the rest to Lanczos iterations, which need the matrix for products only.
+    Tall matrices go to the covariance, summed over blocks of rows, other small ones to
+    an exact singular value decomposition, and the rest to Lanczos iterations, which
+    need the matrix for products only.
     """
     n, d = X.shape
-    if n * d * min(n, d) <= SVD_OPERATIONS:
+    if not n_axes:
+        return np.zeros(1), np.zeros((0, d))
+    if n < TALL * d and n * d * min(n, d) <= SVD_OPERATIONS:
         return _axes_by_svd(X, weight, mean, scale, n_axes)
     if d <= COVARIANCE_FEATURES and (d <= n or not sparse.issparse(X)):
         return _axes_by_covariance(X, weight, mean, scale, n_axes)

@@ -26,8 +26,8 @@ class FlatParameters:
     values, gradient : Tensor of shape (n_parameters,)
         All of them, and their gradients.
 
-    n_decayed : int
-        How many entries, from the first, belong to matrices of networks.
+    decayed : Tensor of shape (n_decayed,)
+        The part of `values` that weight decay shrinks.
     """
 
     def __init__(self, module: nn.Module):
@@ -35,22 +35,18 @@ class FlatParameters:
         parameters = self.parameters = decayed + others
         self.values = torch.cat([p.detach().ravel() for p in parameters])
         self.gradient = torch.zeros_like(self.values)
-        self.n_decayed = sum(p.numel() for p in decayed)
         start = 0
         for p in parameters:
             place = slice(start, start + p.numel())
             p.data = self.values[place].view_as(p)
             p.grad = self.gradient[place].view_as(p)
             start = place.stop
-
-    @property
-    def decayed(self) -> Tensor:
-        """The entries that weight decay shrinks."""
-        return self.values[: self.n_decayed]
+        n_decayed = sum(p.numel() for p in decayed)
+        self.decayed = self.values[:n_decayed]
 
     def add_penalty(self, alpha: float) -> Tensor:
         """Add the gradient of `alpha / 2 * |decayed|^2` and return its value."""
-        self.gradient[: self.n_decayed].add_(self.decayed, alpha=alpha)
+        self.gradient[: len(self.decayed)].add_(self.decayed, alpha=alpha)
         return alpha / 2 * self.decayed.square().sum()
 
 

@@ -181,28 +181,35 @@ class WrittenGradient:
 
     def __init__(self, model, target: Callable):
         self.model = model
+        self.loss = model.loss
         self.target = target
+        # Nothing is added for losses in standardised units.
+        self.offset = model.offset if model.offset.any() else None
         self.networks = {}
 
     @torch.no_grad()
     def __call__(self, rows: Tensor, weights: Tensor | None) -> Tensor:
         """Write the gradient of the mean loss, and return that loss."""
-        encoder, decoder = self._networks(len(rows))
+        encoder, decoder, gradient = self._memory(rows)
         target = self.target(rows)
         output = decoder.forward(encoder.forward(self.model.noise(rows)))
-        output += self.model.offset
-        gradient = self.model.loss.derivative(output, target).div_(output.numel())
-        losses = self.model.loss.elementwise(output, target)
+        if self.offset is not None:
+            output += self.offset
+        self.loss.derivative(output, target, gradient)
+        losses = self.loss.elementwise(output, target)
         if weights is not None:
             gradient *= weights.unsqueeze(1)
             losses *= weights.unsqueeze(1)
-        encoder.backward(decoder.backward(gradient))
+        encoder.backward(decoder.backward(gradient.div_(gradient.numel())))
         return losses.mean()
 
-    def _networks(self, n_rows):
+    def _memory(self, rows):
+        """Return both networks and the gradient of the output, for so many rows."""
+        n_rows = len(rows)
         if n_rows not in self.networks:
             self.networks[n_rows] = (
                 self.model.encoder.by_hand(n_rows, first=True),
                 self.model.decoder.by_hand(n_rows),
+                torch.empty_like(rows),
             )
         return self.networks[n_rows]

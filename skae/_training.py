@@ -151,14 +151,14 @@ class Objective:
         self.mean = torch.as_tensor(mean).to(model.offset)
         self.scale = scale
         self.generator = torch.Generator(model.offset.device).manual_seed(seed)
-        self.draws = nullcontext
+        self.draws_unasked = False
         for module in model.modules():
             if hasattr(module, "generator"):
                 module.generator = self.generator
 
     def loss(self, rows: Tensor, weights: Tensor | None) -> Tensor:
         """Return the weighted mean loss of a batch."""
-        with self.draws():
+        with Seeded(self.generator) if self.draws_unasked else nullcontext():
             losses = self.model.objective(rows, self.target(rows), self.generator)
         return losses.mean() if weights is None else (weights * losses).mean()
 
@@ -208,8 +208,7 @@ class Objective:
             self.model.train()
             self.model.objective(rows, self.target(rows), self.generator)
         self.generator.set_state(state)
-        if seeded.n_unseeded:
-            self.draws = lambda: Seeded(self.generator)
+        self.draws_unasked = seeded.n_unseeded > 0
 
     def target(self, rows: Tensor) -> Tensor:
         """Return what the outputs for rows are compared with."""
@@ -244,7 +243,8 @@ class Trainer:
         self.batches = batches
         self.batch_size = batch_size
         self.gradient = self.differentiate
-        if objective.model.writable:
+        objective.probe(batches)
+        if objective.model.writable and not objective.draws_unasked:
             self.gradient = WrittenGradient(objective.model, objective.target)
 
     @property
@@ -255,7 +255,6 @@ class Trainer:
     def epochs(self, n_epochs: int, schedule=annealed) -> Iterator[float]:
         """Yield the mean training loss of each epoch, after its last step."""
         n_steps = n_epochs * self.n_batches
-        self.objective.probe(self.batches)
         generator = self.objective.generator
         for epoch in range(n_epochs):
             self.objective.model.train()

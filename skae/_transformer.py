@@ -628,6 +628,12 @@ class AutoencoderTransformer(
         tags.transformer_tags.preserves_dtype = [np.dtype(t).name for t in DTYPES]
         return tags
 
+    def __copy__(self):
+        """Return an estimator that shares everything, without building a model."""
+        copied = type(self).__new__(type(self))
+        vars(copied).update(vars(self))
+        return copied
+
     def __getstate__(self):
         state = super().__getstate__().copy()
         state.pop("_course", None)

@@ -47,18 +47,31 @@ def poisson(output: Tensor, target: Tensor) -> Tensor:
     return torch.exp(output) - target * output + torch.xlogy(target, target) - target
 
 
-def _brier_derivative(p, target):
-    return 2 * (p - target) * p * (1 - p)
+def _huber_derivative(output, target, out):
+    return torch.sub(output, target, out=out).clamp_(-1, 1)
 
 
-# Derivatives of the losses by the output, elementwise.
+def _log_loss_derivative(output, target, out):
+    return torch.sigmoid(output, out=out).sub_(target)
+
+
+def _brier_derivative(output, target, out):
+    p = torch.sigmoid(output)
+    return torch.sub(p, target, out=out).mul_(p).mul_(1 - p).mul_(2)
+
+
+# Derivatives by the output, elementwise, written to `out`.
 DERIVATIVES = {
-    squared_error: lambda output, target: (output - target).mul_(2),
-    absolute_error: lambda output, target: torch.sign(output - target),
-    huber: lambda output, target: (output - target).clamp_(-1, 1),
-    log_loss: lambda output, target: torch.sigmoid(output) - target,
-    brier: lambda output, target: _brier_derivative(torch.sigmoid(output), target),
-    poisson: lambda output, target: torch.exp(output) - target,
+    squared_error: lambda output, target, out: torch.sub(output, target, out=out).mul_(
+        2
+    ),
+    absolute_error: lambda output, target, out: torch.sub(
+        output, target, out=out
+    ).sign_(),
+    huber: _huber_derivative,
+    log_loss: _log_loss_derivative,
+    brier: _brier_derivative,
+    poisson: lambda output, target, out: torch.exp(output, out=out).sub_(target),
 }
 
 
@@ -127,7 +140,7 @@ class StandardisedLoss:
 
     @property
     def derivative(self) -> Callable | None:
-        """The loss's derivative by the output, where it is known."""
+        """The derivative by the output, `(output, target, out)`, where it is known."""
         return DERIVATIVES.get(self.elementwise)
 
     def check(self, low: float, high: float) -> None:
@@ -174,7 +187,7 @@ class LinkedLoss:
 
     @property
     def derivative(self) -> Callable | None:
-        """The loss's derivative by the output, where it is known."""
+        """The derivative by the output, `(output, target, out)`, where it is known."""
         return DERIVATIVES.get(self.elementwise)
 
     def check(self, low: float, high: float) -> None:

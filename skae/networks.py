@@ -44,6 +44,15 @@ class Dropout(nn.Module):
         return x * keep / (1 - self.p)
 
 
+class Layer(nn.Linear):
+    """A linear layer of random weights with variance 2 / fan-in (He et al. 2015)."""
+
+    def reset_parameters(self) -> None:
+        """Draw the weights, and set the bias to zero."""
+        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
+        nn.init.zeros_(self.bias)
+
+
 class FullyConnected(nn.Module):
     """Linear layers with an activation, and dropout, after all but the last.
 
@@ -57,24 +66,16 @@ class FullyConnected(nn.Module):
         super().__init__()
         # float32 whatever torch's default dtype: the same seed gives the same network.
         self.layers = nn.ModuleList(
-            nn.Linear(n_in, n_out, dtype=torch.float32)
-            for n_in, n_out in pairwise(sizes)
+            Layer(n_in, n_out, dtype=torch.float32) for n_in, n_out in pairwise(sizes)
         )
         self.activation_name = activation
         self.activation = ACTIVATIONS[activation]()
         self.dropout = Dropout(dropout) if dropout else nn.Identity()
-        self.reset_parameters()
 
     @property
     def output(self) -> nn.Linear:
         """The last layer."""
         return self.layers[-1]
-
-    def reset_parameters(self) -> None:
-        """Draw weights of variance 2 / fan-in (He et al. 2015), and set biases to 0."""
-        for layer in self.layers:
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
 
     @property
     def writable(self) -> bool:
