@@ -4,6 +4,7 @@ import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
@@ -37,6 +38,7 @@ class Choices:
     share: float | None
     held_out: np.ndarray
     device: str
+    n_threads: int
     seed: int
 
 
@@ -66,6 +68,7 @@ def choose(estimator, table: Table, seed: int, **changes) -> Choices:
         share=p["n_components"] if p["n_components"] < 1 else None,
         held_out=np.random.default_rng(seed).permutation(n)[:n_out],
         device=device,
+        n_threads=torch.get_num_threads(),
         seed=seed,
     )
 
@@ -225,7 +228,7 @@ class Fit:
         flat = FlatParameters(model)
         solver = c.solver.build(flat, c.learning_rate, c.alpha)
         batches, held_out = self._batches(path)
-        trainer = Trainer(objective, solver, flat, batches, c.batch_size)
+        trainer = Trainer(objective, solver, flat, batches, c.batch_size, c.n_threads)
         return Course(trainer, path, held_out)
 
     def _batches(self, path):

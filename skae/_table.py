@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils import gen_batches
 from sklearn.utils.validation import validate_data
 
 from skae._sklearn import check_sample_weight
@@ -90,7 +89,8 @@ def check_magnitude(X):
 
 def blocks(n_rows, n_columns):
     """Yield slices that cover the rows, each of about 8 MB of float64."""
-    return gen_batches(n_rows, max(1, BLOCK_ENTRIES // max(1, n_columns)))
+    size = max(1, BLOCK_ENTRIES // max(1, n_columns))
+    return (slice(i, min(i + size, n_rows)) for i in range(0, n_rows, size))
 
 
 def dense(rows):
@@ -101,8 +101,8 @@ def dense(rows):
 
 def as_dtype(X, dtype):
     """Return X in a float type, cut off at the largest number that the type holds."""
-    if X.dtype == dtype:
-        return X
+    if np.can_cast(X.dtype, dtype):
+        return X.astype(dtype, copy=False)
     limit = np.finfo(dtype)
     return np.clip(X, limit.min, limit.max).astype(dtype)
 

@@ -15,6 +15,7 @@ from skae._step import WrittenGradient
 from skae._table import Rows
 
 RESIDENT_BYTES = 2**30  # larger data is read from where it lies, batch by batch
+SMALL_STEP = 50e6  # operations
 WARM_UP, WARM_UP_STEPS = 0.05, 20  # Adam's first steps follow rounding errors
 
 if hasattr(os, "register_at_fork"):  # a forked child has none of OpenMP's threads
@@ -22,19 +23,24 @@ if hasattr(os, "register_at_fork"):  # a forked child has none of OpenMP's threa
 
 
 @contextmanager
-def training_mode():
-    """Compute gradients on one thread, whatever the caller's own settings are.
-
-    Steps of the usual size take microseconds per operation: a second thread costs more
-    than it brings, and many times more on a busy machine.
-    """
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def threads(n_threads: int):
+    """Let torch use so many threads, and the caller's number again afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
     try:
-        with torch.inference_mode(False), torch.enable_grad():
-            yield
+        yield
     finally:
-        torch.set_num_threads(n_threads)
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def training_mode():
+    """Compute gradients whatever the caller's own settings are, on one thread.
+
+    Steps that gain by more threads take them; see `Trainer`.
+    """
+    with threads(1), torch.inference_mode(False), torch.enable_grad():
+        yield
 
 
 def annealed(step: int, n_steps: int) -> float:
@@ -234,9 +240,16 @@ class Trainer:
 
     batch_size : int
         The largest number of rows in a step.
+
+    n_threads : int
+        How many threads a step may use. Small ones use one: there a second costs more
+        than it brings, and many times more on a busy machine.
     """
 
-    def __init__(self, objective, solver, flat, batches, batch_size: int):
+    def __init__(self, objective, solver, flat, batches, batch_size, n_threads):
+        # A product and its two derivatives, each a multiplication and an addition.
+        n_operations = 6 * flat.values.numel() * batch_size
+        self.n_threads = n_threads if n_operations > SMALL_STEP else 1
         self.objective = objective
         self.solver = solver
         self.flat = flat
@@ -260,8 +273,9 @@ class Trainer:
             self.objective.model.train()
             losses = []
             batches = self.batches.shuffled(self.n_batches, generator)
-            for step, batch in enumerate(batches, start=epoch * self.n_batches):
-                losses.append(self.step(batch, schedule(step, n_steps)))
+            with threads(self.n_threads):
+                for step, batch in enumerate(batches, start=epoch * self.n_batches):
+                    losses.append(self.step(batch, schedule(step, n_steps)))
             yield float(torch.stack(losses).mean())
 
     def step(self, batch: tuple[Tensor, Tensor], factor: float) -> Tensor:

@@ -92,9 +92,10 @@ class FullyConnected(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return outputs of shape (n_samples, sizes[-1])."""
-        for layer in self.layers[:-1]:
+        *hidden, output = self.layers
+        for layer in hidden:
             x = self.dropout(self.activation(layer(x)))
-        return self.output(x)
+        return output(x)
 
 
 class MLP(Spec):
