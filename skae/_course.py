@@ -136,8 +136,8 @@ class Course:
         return len(curve) > 1 and curve[-1] < 0.75 * curve[(len(curve) - 1) // 2]
 
     @property
-    def cut_short(self) -> bool:
-        """Whether all epochs that were planned have been run, and none was bad."""
+    def complete(self) -> bool:
+        """Whether all epochs that were planned have been run."""
         return self.remaining == 0
 
     def report(self) -> str:

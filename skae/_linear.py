@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg, sparse
 from scipy.sparse.linalg import LinearOperator, eigsh
+from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from skae._table import blocks, dense
 
@@ -69,8 +70,11 @@ def n_axes_for_share(X, weight, share):
 
 def moments(X, weight):
     """Return mean and variance of the columns, and the scale: 1 if all are constant."""
-    mean = weighted_mean(X, weight)
-    variance = weighted_variance(X, weight, mean)
+    if sparse.issparse(X):
+        mean, variance = mean_variance_axis(X.astype(np.float64), 0, weights=weight)
+    else:
+        mean = weighted_mean(X, weight)
+        variance = weighted_variance(X, weight, mean)
     return mean, variance, float(np.sqrt(variance.mean())) or 1.0
 
 

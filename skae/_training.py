@@ -8,6 +8,7 @@ from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor, nn
 
 from skae._random import Seeded
@@ -59,8 +60,9 @@ def constant(step: int, n_steps: int) -> float:
 class Batches:
     """Rows as tensors: shuffled batches to learn from, blocks to be judged by.
 
-    Rows that fit are held on the device as one tensor; an epoch is one permuted copy of
-    it, cut into slices. Others are read batch by batch.
+    Dense rows that fit are held on the device as one tensor; an epoch is one permuted
+    copy of it, cut into slices. Others are read batch by batch, and sparse ones made
+    dense then.
 
     Parameters
     ----------
@@ -81,7 +83,8 @@ class Batches:
         weight = np.ones(len(rows)) if rows.weight is None else rows.weight
         self.weight = self._tensor(weight).to(device)
         size = len(rows) * rows.X.shape[1] * self.dtype.itemsize
-        self.resident = self._load() if size <= RESIDENT_BYTES else None
+        held = size <= RESIDENT_BYTES and not sparse.issparse(rows.X)
+        self.resident = self._load() if held else None
 
     def __len__(self):
         return len(self.rows)
@@ -209,7 +212,7 @@ class Objective:
         If they do, they are made to draw from the generator at every step.
         """
         state = self.generator.get_state()
-        rows = batches.sample(2).resident
+        rows, _ = next(batches.sample(2).blocks())
         with torch.no_grad(), Seeded(self.generator) as seeded:
             self.model.train()
             self.model.objective(rows, self.target(rows), self.generator)

@@ -352,14 +352,14 @@ class AutoencoderTransformer(
             try:
                 fit.plan(course)
                 self._train(course, fit, tasks, X)
-                final = fit.settle(course)
+                searched, final = course, fit.settle(course)
                 self._train(final, fit, tasks, X)
                 course = fit.conclude(course, final)
             except KeyboardInterrupt:
                 self._publish(fit, course, seen)
                 raise
             self._publish(fit, course, seen)
-        self._warn(course)
+        self._warn(searched, course)
         self._finish(tasks, X)
         return self
 
@@ -446,16 +446,16 @@ class AutoencoderTransformer(
             estimator=self, X=X, y=X, reconstruction_attributes=dict
         )
 
-    def _warn(self, course):
+    def _warn(self, searched, course):
         """Tell of training that diverged, or that stopped while it was improving."""
-        if course.diverged or course.retreated:
+        if any(c.diverged or c.retreated for c in (searched, course)):
             warnings.warn(
                 f"Training diverged with learning_rate={self.learning_rate}; the best "
                 "state before is kept. Lower learning_rate.",
                 ConvergenceWarning,
                 stacklevel=3,
             )
-        elif self.max_iter != "auto" and course.cut_short and course.improving:
+        elif self.max_iter != "auto" and searched.complete and searched.improving:
             warnings.warn(
                 f"Training reached max_iter={self.max_iter} while the loss was still "
                 "falling. Increase max_iter, or leave it at 'auto'.",
