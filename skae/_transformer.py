@@ -359,7 +359,7 @@ class AutoencoderTransformer(
                 self._publish(fit, course, seen)
                 raise
             self._publish(fit, course, seen)
-        self._warn(searched, course)
+        self._warn(searched, final)
         self._finish(tasks, X)
         return self
 
@@ -446,9 +446,9 @@ class AutoencoderTransformer(
             estimator=self, X=X, y=X, reconstruction_attributes=dict
         )
 
-    def _warn(self, searched, course):
+    def _warn(self, searched, final):
         """Tell of training that diverged, or that stopped while it was improving."""
-        if any(c.diverged or c.retreated for c in (searched, course)):
+        if any(c.diverged or c.retreated for c in (searched, final)):
             warnings.warn(
                 f"Training diverged with learning_rate={self.learning_rate}; the best "
                 "state before is kept. Lower learning_rate.",
