@@ -1,7 +1,6 @@
 """`AutoencoderTransformer`: parameters, doors, fit, transform, scores, state."""
 
 import warnings
-from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
@@ -81,9 +80,9 @@ class AutoencoderTransformer(
     init : {"pca", "random"}, default="pca"
         Start at PCA's solution, or with networks alone, at random weights.
 
-    loss : {"squared_error", "absolute_error", "huber", "log_loss", "brier", \
-            "poisson"} or callable, default="squared_error"
-        What is minimised, averaged over features and samples. "log_loss" (binary
+    loss : str or callable, default="squared_error"
+        What is minimised, averaged over features and samples: "squared_error",
+        "absolute_error", "huber", "log_loss", "brier" or "poisson". "log_loss" (binary
         cross-entropy) and "brier" (squared error) have a sigmoid output and need data
         in [0, 1]; "poisson" has an exponential output and needs data >= 0. The others
         have a linear output and are computed in standardised units, as is a callable
@@ -359,7 +358,7 @@ class AutoencoderTransformer(
                 self._publish(fit, course, seen)
                 raise
             self._publish(fit, course, seen)
-        self._warn(searched, final)
+        warn(self, searched, final)
         self._finish(tasks, X)
         return self
 
@@ -405,16 +404,13 @@ class AutoencoderTransformer(
         """Validate what came in; return it, and what to remember of its columns."""
         table, seen = open_table(self, X, sample_weight, X_val, reset=not goes_on)
         for rows in (table.X, table.X_val):
-            if rows is not None:
-                as_loss(self.loss).check(rows.min(), rows.max())
+            as_loss(self.loss).check(rows)
         return table, seen
 
     def _choose(self, table, goes_on, **changes):
         seed = self._seed if goes_on else draw_seed(self.random_state)
         choices = choose(self, table, seed, **changes)
-        if not goes_on:
-            return choices
-        return replace(choices, blueprint=self._blueprint)
+        return choices.like(self._blueprint) if goes_on else choices
 
     def _resume(self, fit):
         """Return the last fit's course, or a new one from a model that was saved."""
@@ -439,29 +435,16 @@ class AutoencoderTransformer(
 
     def _publish(self, fit, course, seen):
         """Become the fitted model, all at once."""
-        vars(self).update(fit.attributes(course), **seen)
+        attributes = fit.attributes(course)
+        attributes["_course"] = course.without_rows() if fit.choices.goes_on else None
+        if "n_features_in_" in seen:
+            vars(self).pop("feature_names_in_", None)  # those of an earlier table
+        vars(self).update(attributes, **seen)
 
     def _finish(self, tasks, X):
         tasks.call_on_fit_task_end(
             estimator=self, X=X, y=X, reconstruction_attributes=dict
         )
-
-    def _warn(self, searched, final):
-        """Tell of training that diverged, or that stopped while it was improving."""
-        if any(c.diverged or c.retreated for c in (searched, final)):
-            warnings.warn(
-                f"Training diverged with learning_rate={self.learning_rate}; the best "
-                "state before is kept. Lower learning_rate.",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
-        elif self.max_iter != "auto" and searched.complete and searched.improving:
-            warnings.warn(
-                f"Training reached max_iter={self.max_iter} while the loss was still "
-                "falling. Increase max_iter, or leave it at 'auto'.",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
 
     def transform(self, X):
         """Encode rows.
@@ -652,3 +635,20 @@ class AutoencoderTransformer(
             state["_course"] = None
             del state["_skae_version"]
         super().__setstate__(state)
+
+
+def warn(estimator, searched, final):
+    """Tell of training that diverged, or that ended while it was improving."""
+    if any(course.diverged or course.retreated for course in (searched, final)):
+        message = (
+            f"Training diverged with learning_rate={estimator.learning_rate}; the best "
+            "state before is kept. Lower learning_rate."
+        )
+    elif estimator.max_iter != "auto" and searched.complete and searched.improving:
+        message = (
+            f"Training reached max_iter={estimator.max_iter} while the loss was still "
+            "falling. Increase max_iter, or leave it at 'auto'."
+        )
+    else:
+        return
+    warnings.warn(message, ConvergenceWarning, stacklevel=4)
