@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from skae._linear import LinearPath as Axes
 from skae._model import Autoencoder, LinearPath
@@ -72,7 +73,10 @@ class Blueprint:
         Without a path all linear maps are zero.
         """
         with torch.device("cpu"), Seeded(torch.Generator().manual_seed(seed)):
-            return self._assemble(path)
+            encoder, decoder = self._networks()
+            check_network("encoder", encoder, self.n_features, self.n_components)
+            check_network("decoder", decoder, self.n_components, self.n_features)
+            return self._assemble(encoder, decoder, path)
 
     def load(self, arrays: dict) -> Autoencoder:
         """Return the model with the weights in `arrays`, refusing what does not fit.
@@ -80,15 +84,17 @@ class Blueprint:
         The model is laid out without memory first: a hostile size costs nothing.
         """
         with torch.device("meta"), Seeded(torch.Generator()):
-            model = self._assemble(None)
+            model = self._assemble(*self._networks(), None)
         check_arrays(arrays, model.state_dict(), self.dtype)
         tensors = {name: torch.tensor(array) for name, array in arrays.items()}
         model.load_state_dict(tensors, assign=True)
         return model.eval()
 
-    def _assemble(self, path):
-        networks = self.network(self.n_features, self.n_components, self.n_samples)
-        encoder, decoder = INITS[self.init](*networks, *self._maps(path))
+    def _networks(self):
+        return self.network(self.n_features, self.n_components, self.n_samples)
+
+    def _assemble(self, encoder, decoder, path):
+        encoder, decoder = INITS[self.init](encoder, decoder, *self._maps(path))
         loss = as_loss(self.loss)
         offset = torch.zeros(self.n_features, dtype=torch.float64)
         if path is not None:
@@ -121,6 +127,19 @@ def networks_alone(encoder, decoder, encoder_map, decoder_map):
 
 
 INITS = {"pca": beside_linear_maps, "random": networks_alone}
+
+
+@torch.no_grad()
+def check_network(name: str, module: nn.Module, n_in: int, n_out: int) -> None:
+    """Raise ValueError unless the module maps (2, n_in) to (2, n_out)."""
+    dtype = next((p.dtype for p in module.parameters()), torch.float32)
+    came = f"The network's {name} got an input of shape (2, {n_in})"
+    try:
+        shape = tuple(module(torch.zeros(2, n_in, dtype=dtype)).shape)
+    except Exception as error:
+        raise ValueError(f"{came} and failed: {error}") from error
+    if shape != (2, n_out):
+        raise ValueError(f"{came} and returned {shape}, but expected (2, {n_out}).")
 
 
 def check_arrays(arrays: dict, wanted: dict, dtype: str) -> None:

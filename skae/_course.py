@@ -65,6 +65,11 @@ class Course:
         self.held_out = held_out
         self.stopped = self.diverged = False
 
+    def without_rows(self) -> "Course":
+        """Let go of the rows, so that they need not stay in memory."""
+        self.trainer.batches = self.held_out = None
+        return self
+
     def begin(self, n_epochs: int, schedule=annealed, patience=np.inf, tol=0.0) -> None:
         """Plan epochs, from the state that the last ones ended in."""
         self.trainer.flat.values.copy_(self.current)

@@ -41,6 +41,18 @@ class Choices:
     n_threads: int
     seed: int
 
+    def like(self, earlier: Blueprint) -> "Choices":
+        """Return the same for a model that is there, refusing to make it another."""
+        for name in ("n_components", "init", "loss"):
+            was, wanted = getattr(earlier, name), getattr(self.blueprint, name)
+            if was != wanted and self.share is None:
+                raise ValueError(
+                    f"Got {name}={wanted!r} for a model that was begun with {was!r}. "
+                    "Training goes on with the same model: call fit with "
+                    "warm_start=False to begin another."
+                )
+        return replace(self, blueprint=earlier)
+
 
 def choose(estimator, table: Table, seed: int, **changes) -> Choices:
     """Resolve an estimator's parameters for a table; `changes` override them."""
@@ -195,7 +207,6 @@ class Fit:
             "device_": c.device,
             "_blueprint": replace(c.blueprint, n_dropped=course.n_dropped),
             "_seed": c.seed,
-            "_course": course,
         }
 
     def _training_weight(self):

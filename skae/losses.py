@@ -143,7 +143,7 @@ class StandardisedLoss:
         """The derivative by the output, `(output, target, out)`, where it is known."""
         return DERIVATIVES.get(self.elementwise)
 
-    def check(self, low: float, high: float) -> None:
+    def check(self, X) -> None:
         """Accept any data: the loss is defined for all real numbers."""
 
     def start(self, mean: np.ndarray, scale: float):
@@ -190,8 +190,9 @@ class LinkedLoss:
         """The derivative by the output, `(output, target, out)`, where it is known."""
         return DERIVATIVES.get(self.elementwise)
 
-    def check(self, low: float, high: float) -> None:
-        """Raise ValueError where data from low to high leaves the domain."""
+    def check(self, X) -> None:
+        """Raise ValueError where data (an array, or None) leaves the domain."""
+        low, high = (self.low, self.low) if X is None else (X.min(), X.max())
         if low < self.low or high > self.high:
             raise ValueError(
                 f"loss={self.elementwise.__name__!r} needs data in "
