@@ -27,7 +27,15 @@ from skae._sklearn import (
 )
 from skae._solvers import SOLVERS
 from skae._spec import copy_if_default
-from skae._table import DTYPES, Rows, as_dtype, blocks, open_table, validate_rows
+from skae._table import (
+    DTYPES,
+    Rows,
+    as_dtype,
+    blocks,
+    dense,
+    open_table,
+    validate_rows,
+)
 from skae._training import to_arrays, training_mode
 from skae._version import __version__
 from skae.losses import LOSSES, as_loss
@@ -493,7 +501,7 @@ class AutoencoderTransformer(
         rows = np.empty((len(codes), self.n_features_in_), dtype=codes.dtype)
         with torch.inference_mode():
             for block in blocks(*rows.shape):
-                output = self.module_.decode(self._tensor(codes[block]))
+                output = self.module_.decode(self._tensor(dense(codes[block])))
                 rows[block] = as_dtype(self._in_unit(output), codes.dtype)
         return rows
 
