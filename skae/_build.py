@@ -10,7 +10,7 @@ from torch import nn
 from skae._linear import LinearPath as Axes
 from skae._model import Autoencoder, LinearPath
 from skae._random import Seeded
-from skae.losses import as_loss
+from skae.losses import LOSSES, as_loss
 from skae.noise import as_noise
 from skae.regularizers import as_regularizer
 
@@ -59,6 +59,10 @@ class Blueprint:
             raise ValueError(
                 f"Got init={state['init']!r} and dtype={state['dtype']!r}, but expected"
                 f" one of {sorted(INITS)} and one of {sorted(DTYPES)}."
+            )
+        if isinstance(state["loss"], str) and state["loss"] not in LOSSES:
+            raise ValueError(
+                f"Got loss={state['loss']!r}, but expected one of {sorted(LOSSES)}."
             )
         return cls(**state)
 

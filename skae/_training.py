@@ -157,7 +157,7 @@ class Objective:
 
     def __init__(self, model, mean, scale, seed: int):
         self.model = model
-        self.mean = torch.as_tensor(mean).to(model.offset)
+        self.mean = torch.tensor(mean).to(model.offset)  # a copy: it may lie on disk
         self.scale = scale
         self.generator = torch.Generator(model.offset.device).manual_seed(seed)
         self.draws_unasked = False

@@ -598,7 +598,7 @@ class AutoencoderTransformer(
     def _losses(self, rows, known=True):
         """Return the loss of each entry, of the model or of one that knows no code."""
         module = self.module_
-        mean = torch.as_tensor(self.mean_).to(rows)
+        mean = torch.tensor(self.mean_).to(rows)  # a copy: it may lie on disk
         target = module.loss.target(rows, mean, self.scale_)
         if known:
             output = module.decode(module.encode(rows))
