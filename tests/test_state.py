@@ -1,0 +1,242 @@
+"""A fitted model's state: small, made of arrays, the same everywhere, read with care.
+
+import copy
+import pickle
+import pickletools
+
+import joblib
+import numpy as np
+import pytest
+import skops.io
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+from skae import MLP, SKOPS_TRUSTED, AutoencoderTransformer, Ordered
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+QUICK = {"network": MLP((8,)), "max_iter": 2, "random_state": 0}
+VARIANTS = {
+    "default": {},
+    "float32": {"precision": "float32"},
+    "dropout": {"network": MLP((8,), dropout=0.2)},
+    "activation": {"network": MLP((8,), activation="tanh")},
+    "linear": {"network": MLP(())},
+    "random": {"init": "random"},
+    "huber": {"loss": "huber"},
+    "log_loss": {"loss": "log_loss"},
+    "poisson": {"loss": "poisson"},
+    "lbfgs": {"solver": "lbfgs"},
+    "ordered": {"regularizer": Ordered()},
+    "share": {"n_components": 0.5},
+    "early_stopping": {"early_stopping": True},
+}
+
+
+def by_pickle(model):
+    return pickle.loads(pickle.dumps(model))
+
+
+def by_skops(model):
+    return skops.io.loads(skops.io.dumps(model), trusted=list(SKOPS_TRUSTED))
+
+
+@pytest.fixture(scope="module")
+def X(digits):
+    return digits[:60, :24] / 16
+
+
+def fitted(X, **options):
+    return AutoencoderTransformer(**{"n_components": 3, **QUICK, **options}).fit(X)
+
+
+def weights(model):
+    return {name: value.numpy() for name, value in model.module_.state_dict().items()}
+
+
+def assert_same_model(model, other, X):
+    codes = model.transform(X)
+    assert np.array_equal(codes, other.transform(X))
+    assert np.array_equal(
+        model.inverse_transform(codes), other.inverse_transform(codes)
+    )
+    assert model.score(X) == other.score(X)
+    assert model.loss_curve_ == other.loss_curve_
+
+
+@pytest.mark.parametrize("roundtrip", [by_pickle, by_skops, copy.deepcopy, copy.copy])
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_saved_model_gives_the_same_bits(name, roundtrip, X):
+    model = fitted(X, **VARIANTS[name])
+    assert_same_model(model, roundtrip(model), X)
+
+
+@pytest.mark.parametrize("mmap_mode", [None, "r"])
+def test_joblib_gives_the_same_bits(mmap_mode, X, tmp_path):
+    model = fitted(X)
+    joblib.dump(model, tmp_path / "model.joblib")
+    loaded = joblib.load(tmp_path / "model.joblib", mmap_mode=mmap_mode)
+    assert_same_model(model, loaded, X)
+    loaded.partial_fit(X)
+    assert not np.array_equal(loaded.transform(X), model.transform(X))
+
+
+@pytest.mark.parametrize("roundtrip", [by_pickle, by_skops, copy.deepcopy, clone])
+def test_an_unfitted_model_is_saved(roundtrip, X):
+    loaded = roundtrip(AutoencoderTransformer(3, **QUICK))
+    with pytest.raises(NotFittedError):
+        loaded.transform(X)
+    assert np.array_equal(loaded.fit_transform(X), fitted(X).transform(X))
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_skops_trusted_names_every_type_of_a_file(name, X):
+    dumped = skops.io.dumps(fitted(X, **VARIANTS[name]))
+    assert set(skops.io.get_untrusted_types(data=dumped)) <= set(SKOPS_TRUSTED)
+
+
+def test_skops_trusted_names_no_type_that_no_file_needs(X):
+    dumped = skops.io.dumps(fitted(X, regularizer=Ordered()))
+    assert set(skops.io.get_untrusted_types(data=dumped)) == set(SKOPS_TRUSTED)
+
+
+def test_set_params_after_fit_does_not_change_a_saved_model(X):
+    model = fitted(X)
+    other = by_pickle(model).set_params(
+        network=MLP((5,)), loss="poisson", n_components=7, init="random"
+    )
+    assert_same_model(model, by_pickle(other), X)
+    nested = by_pickle(model).set_params(network__hidden_layer_sizes=(3, 3))
+    assert_same_model(model, by_pickle(nested), X)
+
+
+@pytest.mark.parametrize("roundtrip", [by_pickle, by_skops, copy.deepcopy])
+def test_a_loaded_model_goes_on_from_its_weights(roundtrip, X):
+    model = fitted(X)
+    loaded = roundtrip(model).set_params(learning_rate=1e-12).partial_fit(X)
+    assert loaded.n_iter_ == model.n_iter_ + 1
+    np.testing.assert_allclose(loaded.transform(X), model.transform(X), atol=1e-8)
+
+
+def test_a_deep_copy_shares_no_memory(X):
+    model = fitted(X)
+    before = model.transform(X)
+    copy.deepcopy(model).partial_fit(X)
+    assert np.array_equal(model.transform(X), before)
+
+
+def test_a_pickle_holds_weights_and_little_else(X):
+    model = fitted(X, network=MLP((256, 256)))
+    n_bytes = sum(value.nbytes for value in weights(model).values())
+    assert len(pickle.dumps(model)) <= 1.1 * n_bytes + 10_000
+
+
+def globals_of(data):
+    """Return the modules and names that a pickle imports."""
+    strings, found = [], set()
+    for opcode, argument, _ in pickletools.genops(data):
+        if "UNICODE" in opcode.name:
+            strings.append(argument)
+        elif opcode.name == "STACK_GLOBAL":
+            found.add(tuple(strings[-2:]))
+        elif opcode.name == "GLOBAL":
+            found.add(tuple(argument.split(" ")))
+    return found
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_pickle_names_only_numpy_and_public_types(name, X):
+    found = globals_of(pickle.dumps(fitted(X, **VARIANTS[name]), protocol=2))
+    assert ("skae", "AutoencoderTransformer") in found
+    for module, attribute in found:
+        public = module == "skae" and attribute in {"MLP", "Ordered"}
+        assert (
+            public
+            or module.startswith("numpy")
+            or (module, attribute)
+            in {("skae", "AutoencoderTransformer"), ("_codecs", "encode")}
+            | {("copy_reg", "_reconstructor"), ("__builtin__", "object")}
+        ), (module, attribute)
+
+
+def lost_weight(state):
+    del state["module_"]["offset"]
+
+
+def extra_weight(state):
+    state["module_"]["extra"] = np.zeros(3)
+
+
+def wrong_shape(state):
+    state["module_"]["offset"] = np.zeros(5)
+
+
+def wrong_dtype(state):
+    state["module_"]["offset"] = state["module_"]["offset"].astype(np.int64)
+
+
+def wrong_type(state):
+    state["module_"]["offset"] = state["module_"]["offset"].tolist()
+
+
+def not_finite(state):
+    state["module_"]["offset"] = state["module_"]["offset"] * np.nan
+
+
+def no_weights(state):
+    state["module_"] = None
+
+
+def a_billion_units(state):
+    state["_blueprint"]["network"] = MLP((10**9,))
+
+
+def negative_units(state):
+    state["_blueprint"]["network"] = MLP((-1,))
+
+
+def unknown_activation(state):
+    state["_blueprint"]["network"] = MLP((8,), activation="system")
+
+
+def unknown_init(state):
+    state["_blueprint"]["init"] = "system"
+
+
+def unknown_loss(state):
+    state["_blueprint"]["loss"] = "system"
+
+
+def unknown_dtype(state):
+    state["_blueprint"]["dtype"] = "load"
+
+
+def extra_in_blueprint(state):
+    state["_blueprint"]["extra"] = 1
+
+
+def lost_from_blueprint(state):
+    del state["_blueprint"]["loss"]
+
+
+HOSTILE = [
+    lost_weight, extra_weight, wrong_shape, wrong_dtype, wrong_type, not_finite,
+    no_weights, a_billion_units, negative_units, unknown_activation, unknown_init,
+    unknown_loss, unknown_dtype, extra_in_blueprint, lost_from_blueprint,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", HOSTILE)
+def test_a_damaged_state_is_refused(damage, X):
+    state = copy.deepcopy(fitted(X).__getstate__())
+    damage(state)
+    with pytest.raises(ValueError, match=r"saved|expected|must be"):
+        AutoencoderTransformer.__new__(AutoencoderTransformer).__setstate__(state)
+
+
+def test_loading_draws_no_global_random_numbers(X):
+    dumped = pickle.dumps(fitted(X))
+    before = torch.get_rng_state()
+    pickle.loads(dumped)
+    assert torch.equal(torch.get_rng_state(), before)
