@@ -1,0 +1,90 @@
+"""Random numbers come from a generator of ours, and torch's own is not touched."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from sklearn.utils import check_random_state
+from torch import nn
+from torch.nn import functional as F
+
+from skae import AutoencoderTransformer
+from skae._random import Seeded
+
+DRAWS = {
+    "linear": lambda: nn.Linear(4, 3).weight.detach(),
+    "convolution": lambda: nn.Conv1d(2, 3, 2).weight.detach(),
+    "recurrent": lambda: nn.LSTM(4, 3).weight_hh_l0.detach(),
+    "attention": lambda: nn.MultiheadAttention(4, 2).in_proj_weight.detach(),
+    "embedding": lambda: nn.Embedding(5, 3).weight.detach(),
+    "orthogonal": lambda: nn.init.orthogonal_(torch.empty(4, 4)),
+    "normal": lambda: torch.randn(5),
+    "normal like": lambda: torch.randn_like(torch.zeros(5)),
+    "uniform": lambda: torch.rand(5),
+    "integers": lambda: torch.randint(0, 10**6, (5,)),
+    "permutation": lambda: torch.randperm(50),
+    "bernoulli": lambda: torch.bernoulli(torch.full((50,), 0.5)),
+    "dropout": lambda: F.dropout(torch.ones(50), 0.5, training=True),
+}
+
+
+def seeded(draw, seed=0):
+    with Seeded(torch.Generator().manual_seed(seed)):
+        return draw()
+
+
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS.keys())
+def test_draws_follow_the_generator_and_leave_torchs_alone(draw):
+    before = torch.get_rng_state()
+    first = seeded(draw)
+    torch.testing.assert_close(torch.get_rng_state(), before)
+    torch.rand(3)  # wherever torch's own generator stands
+    assert torch.equal(first, seeded(draw))
+    assert not torch.equal(first, seeded(draw, seed=1))
+
+
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS.keys())
+def test_unseeded_draws_are_counted(draw):
+    with Seeded(torch.Generator()) as mode:
+        torch.ones(3) + 1
+        assert mode.n_unseeded == 0
+        draw()
+    assert mode.n_unseeded > 0
+
+
+def test_explicit_generators_are_kept():
+    with Seeded(torch.Generator().manual_seed(0)) as mode:
+        drawn = torch.rand(5, generator=torch.Generator().manual_seed(7))
+    assert mode.n_unseeded == 0
+    assert torch.equal(drawn, torch.rand(5, generator=torch.Generator().manual_seed(7)))
+
+
+def test_threads_draw_what_one_thread_draws():
+    def draw(seed):
+        return seeded(lambda: nn.LSTM(8, 8).weight_hh_l0.detach(), seed)
+
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(draw, range(12)))
+    assert all(torch.equal(draw(seed), w) for seed, w in enumerate(together))
+
+
+def with_dropout(n_features, n_components, n_samples):
+    encoder = nn.Sequential(nn.Linear(n_features, 8), nn.ReLU(), nn.Dropout(0.3))
+    encoder.append(nn.Linear(8, n_components))
+    return encoder, nn.Linear(n_components, n_features)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_fit_with_own_modules_is_reproducible_and_touches_no_global_state():
+    X = np.random.default_rng(0).random((80, 5))
+    model = AutoencoderTransformer(2, network=with_dropout, init="random", max_iter=5)
+    model.set_params(random_state=0, early_stopping=False)
+    numpys = check_random_state(None)  # the global one
+    torch_state, numpy_state = torch.get_rng_state(), numpys.get_state()[1].copy()
+    codes = model.fit_transform(X)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    np.testing.assert_array_equal(numpys.get_state()[1], numpy_state)
+    torch.rand(3)
+    np.testing.assert_array_equal(model.fit_transform(X), codes)
+    assert not np.allclose(model.set_params(random_state=1).fit_transform(X), codes)
