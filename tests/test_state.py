@@ -1,4 +1,4 @@
-"""A fitted model's state: small, made of arrays, the same everywhere, read with care.
+"""A fitted model's state: small, of arrays, the same everywhere, read with care."""
 
 import copy
 import pickle
