@@ -1,0 +1,176 @@
+"""Callbacks: scikit-learn's own work, and see the model as it is after each epoch."""
+
+import numpy as np
+import pytest
+from sklearn.callback import ProgressBar, ScoringMonitor
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skae import MLP, AutoencoderTransformer
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+class Callback:
+    """A callback that does nothing, for those below to change."""
+
+    def setup(self, estimator, context):
+        pass
+
+    def teardown(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context):
+        pass
+
+
+class StopAt(Callback):
+    """Ends training after so many epochs."""
+
+    def __init__(self, n_epochs):
+        self.n_epochs = n_epochs
+
+    def on_fit_task_end(self, estimator, context):
+        return context.task_name == "epoch" and context.task_id == self.n_epochs - 1
+
+
+class RaiseAt(StopAt):
+    """Raises after so many epochs."""
+
+    def __init__(self, n_epochs, error):
+        super().__init__(n_epochs)
+        self.error = error
+
+    def on_fit_task_end(self, estimator, context):
+        if super().on_fit_task_end(estimator, context):
+            raise self.error
+
+
+class Spy(Callback):
+    """Keeps what the end of every epoch tells."""
+
+    def __init__(self):
+        self.tasks, self.codes, self.models = [], [], []
+
+    def on_fit_task_begin(self, estimator, context):
+        self.tasks.append(("begin", context.task_name))
+
+    def on_fit_task_end(self, estimator, context, *, X, fitted_estimator):
+        self.tasks.append(("end", context.task_name))
+        if context.task_name == "epoch":
+            self.models.append(fitted_estimator)
+            self.codes.append(fitted_estimator.transform(X))
+
+
+def small(**params):
+    quick = {"network": MLP((8,)), "max_iter": 6, "random_state": 0}
+    return AutoencoderTransformer(**quick | {"early_stopping": False} | params)
+
+
+def share(estimator, X, y=None):
+    return estimator.score(X)
+
+
+@pytest.mark.parametrize("early_stopping", [False, True, "auto"])
+@pytest.mark.parametrize("max_iter", [0, 3])
+def test_every_task_that_begins_ends(max_iter, early_stopping, digits):
+    spy = Spy()
+    model = small(max_iter=max_iter, early_stopping=early_stopping)
+    model.set_callbacks(spy).fit(digits)
+    begun = [name for moment, name in spy.tasks if moment == "begin"]
+    ended = [name for moment, name in spy.tasks if moment == "end"]
+    assert sorted(begun) == sorted(ended)
+    assert begun.count("epoch") == model.n_iter_
+
+
+def test_the_model_after_an_epoch_is_that_of_a_fit_that_stopped_there(digits):
+    spy = Spy()
+    codes = small().set_callbacks(spy).fit_transform(digits)
+    assert np.array_equal(spy.codes[-1], codes)
+    for n_epochs, seen in enumerate(spy.codes, start=1):
+        stopped = small().set_callbacks(StopAt(n_epochs)).fit(digits)
+        assert stopped.n_iter_ == n_epochs
+        assert np.array_equal(stopped.transform(digits), seen)
+
+
+def test_a_model_that_was_seen_does_not_change_any_more(digits):
+    spy = Spy()
+    small().set_callbacks(spy).fit(digits)
+    for n_epochs, (model, codes) in enumerate(
+        zip(spy.models, spy.codes, strict=True), start=1
+    ):
+        assert model.n_iter_ == len(model.loss_curve_) == n_epochs
+        assert np.array_equal(model.transform(digits), codes)
+
+
+def test_watching_does_not_change_what_is_learned(digits):
+    watched = small(network=MLP((8,), dropout=0.2)).set_callbacks(Spy())
+    alone = small(network=MLP((8,), dropout=0.2))
+    assert np.array_equal(watched.fit_transform(digits), alone.fit_transform(digits))
+
+
+def test_scoring_monitor_records_a_score_for_every_epoch(digits):
+    monitor = ScoringMonitor(scoring={"share": share})
+    model = small().set_callbacks(monitor).fit(digits)
+    records = [r for r in monitor.get_logs().data if r["task_name"] == "epoch"]
+    assert len(records) == model.n_iter_ == 6
+    assert records[-1]["share"] == model.score(digits)
+    assert records[-1]["share"] > records[0]["share"]
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_progress_bar_goes_to_the_end(early_stopping, digits, capsys):
+    model = small(early_stopping=early_stopping).set_callbacks(ProgressBar())
+    model.fit(digits)
+    out, err = capsys.readouterr()
+    assert "AutoencoderTransformer" in out
+    assert "100%" in out
+    assert not err
+
+
+def test_progress_bar_works_in_a_search_over_a_pipeline(digits, capsys):
+    model = make_pipeline(StandardScaler(), small(max_iter=2), LogisticRegression())
+    grid = {"autoencodertransformer__n_components": [1, 2]}
+    search = GridSearchCV(model, grid, cv=2, error_score="raise")
+    search.set_callbacks(ProgressBar(max_propagation_depth=None))
+    search.fit(digits, np.arange(len(digits)) % 2)
+    assert "AutoencoderTransformer" in capsys.readouterr().out
+    plain = GridSearchCV(model, grid, cv=2, error_score="raise")
+    plain.fit(digits, np.arange(len(digits)) % 2)
+    scores = "mean_test_score"
+    assert np.array_equal(search.cv_results_[scores], plain.cv_results_[scores])
+
+
+def test_partial_fit_reports_its_epoch(digits):
+    spy = Spy()
+    model = small().set_callbacks(spy).partial_fit(digits).partial_fit(digits)
+    assert [m.n_iter_ for m in spy.models] == [1, 2]
+    assert np.array_equal(spy.codes[-1], model.transform(digits))
+
+
+def test_a_callback_that_raises_leaves_the_earlier_model(digits):
+    model = small().fit(digits)
+    codes = model.transform(digits)
+    model.set_callbacks(RaiseAt(2, RuntimeError("from outside")))
+    with pytest.raises(RuntimeError, match="from outside"):
+        model.fit(digits[::2])
+    assert np.array_equal(model.transform(digits), codes)
+    assert model.n_iter_ == 6
+
+
+def test_a_callback_that_raises_in_the_first_fit_leaves_no_model(digits):
+    model = small().set_callbacks(RaiseAt(2, RuntimeError("from outside")))
+    with pytest.raises(RuntimeError, match="from outside"):
+        model.fit(digits)
+    assert not hasattr(model, "module_")
+
+
+def test_stopping_ends_early_stopping_too(digits):
+    model = small(early_stopping=True, max_iter=50).set_callbacks(StopAt(3))
+    model.fit(digits)
+    assert model.n_iter_ == len(model.validation_loss_curve_) == 3
