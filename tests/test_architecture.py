@@ -1,4 +1,4 @@
-"""The package's layout: imports point down, and some things are done nowhere."""
+"""Modules import only what lies below them, and nothing that reads code from a file."""
 
 import ast
 from pathlib import Path
@@ -8,115 +8,103 @@ import pytest
 import skae
 
 ROOT = Path(skae.__file__).parent
-MODULES = sorted(path.stem for path in ROOT.glob("*.py"))
+FILES = sorted(ROOT.glob("*.py"))
 
-# Each module imports only from those above it.
-LAYERS = [
-    {"_version", "_sklearn", "_random", "_recipe", "_step"},
-    {"_spec", "_table", "_model", "losses", "noise"},
-    {"_linear", "_solvers", "networks", "regularizers"},
-    {"_training", "_build"},
-    {"_course"},
-    {"_fitting"},
-    {"_transformer"},
-    {"__init__"},
+# From the lowest to the highest: a module imports only from modules before it.
+ORDER = [
+    "_version",
+    "_sklearn",
+    "_random",
+    "_recipe",
+    "_spec",
+    "_step",
+    "losses",
+    "noise",
+    "_table",
+    "_linear",
+    "_model",
+    "regularizers",
+    "networks",
+    "_solvers",
+    "_build",
+    "_training",
+    "_course",
+    "_fitting",
+    "_transformer",
+    "__init__",
 ]
-# What a reader of the file may take for granted.
-ROOMS = {
-    "_table": {"_sklearn"},
-    "_linear": {"_table"},
-    "_model": {"_step"},
-    "networks": {"_spec", "_step", "_sklearn"},
-    "regularizers": {"_spec", "_sklearn"},
-    "noise": {"_spec", "_sklearn"},
-    "losses": set(),
-    "_random": set(),
-    "_recipe": set(),
-    "_spec": set(),
-    "_step": set(),
-}
-NEVER = {
-    "torch": {"load", "save", "manual_seed", "set_default_dtype", "compile"},
-    "np": {"load", "save", "fromfile"},
-    "pickle": {"load", "loads"},
-    "F": {"dropout"},
-    "os": {"system", "putenv", "environ", "makedirs", "mkdir"},
-}
-NEVER_CALLED = {"eval", "exec", "open", "compile", "__import__"}
+WITHOUT_TORCH = ["_table", "_linear", "_spec", "_sklearn", "_version"]
+FORBIDDEN = {"eval", "exec", "__import__", "importlib", "pickle", "load", "save"}
+READERS = {"torch", "np", "joblib", "skops"}
 
 
-def tree(module):
-    return ast.parse((ROOT / f"{module}.py").read_text())
-
-
-def imports(module):
-    """Return the dotted names of everything that a module imports, anywhere in it."""
-    for node in ast.walk(tree(module)):
+def imports(path):
+    """Return (module, name) of every import in a file, wherever it stands."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [(alias.name, "") for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def rooms(module):
-    """Return the modules of skae that a module imports."""
-    paths = (name.split(".") for name in imports(module))
-    return {path[1] for path in paths if path[0] == "skae"}
-
-
-def layer(module):
-    (found,) = [i for i, modules in enumerate(LAYERS) if module in modules]
+            assert node.level == 0, "imports are absolute"
+            found += [(node.module, alias.name) for alias in node.names]
     return found
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_imports_point_down(module):
-    assert all(layer(other) < layer(module) for other in rooms(module))
+def names(path):
+    """Return every name that is called or read as an attribute of a module."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Name):
+            yield node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            yield node.attr if node.value.id in READERS else ""
 
 
-@pytest.mark.parametrize("module", ROOMS)
-def test_a_room_needs_no_other_room_than_the_plan_says(module):
-    assert rooms(module) <= ROOMS[module]
+def own_imports(path):
+    """Return the modules of skae that a file imports."""
+    for module, name in imports(path):
+        if module == "skae":
+            yield name if name in ORDER else "__init__"
+        elif module.startswith("skae."):
+            yield module.removeprefix("skae.")
 
 
-@pytest.mark.parametrize("module", sorted(set(MODULES) - {"_sklearn"}))
-def test_private_names_of_other_libraries_stay_in_one_place(module):
+def test_every_module_has_its_place():
+    assert {path.stem for path in FILES} == set(ORDER)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_imports_point_down(path):
+    below = ORDER[: ORDER.index(path.stem)]
+    assert set(own_imports(path)) <= set(below)
+
+
+def test_imports_are_seen():
+    assert {"_linear", "_training"} <= set(own_imports(ROOT / "_course.py"))
+    assert "torch" in [module for module, _ in imports(ROOT / "_training.py")]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_private_names_of_sklearn_are_imported_in_one_place(path):
     private = [
-        name
-        for name in imports(module)
-        if name.startswith(("sklearn", "scipy", "numpy"))
-        and any(part.startswith("_") for part in name.split("."))
+        (module, name)
+        for module, name in imports(path)
+        if module.split(".")[0] == "sklearn"
+        and any(part.startswith("_") for part in (*module.split("."), name))
     ]
-    assert not private
+    assert bool(private) == (path.stem == "_sklearn")
 
 
-@pytest.mark.parametrize("module", ["_table", "_linear", "_sklearn", "_spec"])
-def test_tables_and_linear_algebra_need_no_torch(module):
-    assert not [name for name in imports(module) if name.split(".")[0] == "torch"]
+@pytest.mark.parametrize("stem", WITHOUT_TORCH)
+def test_data_is_prepared_without_torch(stem):
+    assert "torch" not in {m.split(".")[0] for m, _ in imports(ROOT / f"{stem}.py")}
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_nothing_is_loaded_executed_or_set_for_all(module):
-    nodes = list(ast.walk(tree(module)))
-    attributes = {
-        (node.value.id, node.attr)
-        for node in nodes
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
-    }
-    assert not {(a, b) for a, b in attributes if b in NEVER.get(a, ())}
-    calls = (node.func for node in nodes if isinstance(node, ast.Call))
-    called = {function.id for function in calls if isinstance(function, ast.Name)}
-    assert not called & NEVER_CALLED
-    assert not {name.split(".")[0] for name in imports(module)} & {
-        "importlib",
-        "pickle",
-        "tempfile",
-        "socket",
-        "subprocess",
-        "urllib",
-    }
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_nothing_is_evaluated_read_from_or_written_to_files(path):
+    modules = {module.split(".")[0] for module, _ in imports(path)}
+    assert not FORBIDDEN & (modules | set(names(path)))
 
 
-def test_every_public_name_is_said_to_live_in_the_package():
-    classes = [getattr(skae, name) for name in skae.__all__]
-    assert {c.__module__ for c in classes if isinstance(c, type)} == {"skae"}
+def test_public_names_are_importable_and_say_skae():
+    for name in set(skae.__all__) - {"SKOPS_TRUSTED", "__version__"}:
+        assert getattr(skae, name).__module__ == "skae"
