@@ -1,0 +1,113 @@
+"""Training reads every row once per epoch, from memory or from where it lies."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from skae import AutoencoderTransformer
+from skae._table import BLOCK_ENTRIES, Rows, as_dtype, blocks, weighted_rows
+from skae._training import Batches, annealed, constant, threads
+
+X = np.random.default_rng(0).random((53, 4))
+
+
+def batches_of(X, weight=None, index=None):
+    rows = Rows(X, np.zeros(X.shape[1]), 1.0, weight, index)
+    return Batches(rows, "float64", "cpu")
+
+
+@pytest.mark.parametrize("n_batches", [1, 2, 7, 53])
+@pytest.mark.parametrize("resident_bytes", [0, 2**30], ids=["streamed", "resident"])
+def test_batches_cover_all_rows_once_in_even_sizes(
+    n_batches, resident_bytes, monkeypatch
+):
+    monkeypatch.setattr("skae._training.RESIDENT_BYTES", resident_bytes)
+    weight = np.arange(1.0, 54.0)
+    batches = batches_of(X, weight)
+    assert (batches.resident is None) == (resident_bytes == 0)
+    pairs = list(batches.shuffled(n_batches, torch.Generator().manual_seed(0)))
+    sizes = [len(rows) for rows, _ in pairs]
+    assert len(sizes) == n_batches
+    assert max(sizes) - min(sizes) <= 1
+    rows = torch.cat([rows for rows, _ in pairs]).numpy()
+    weights = torch.cat([weights for _, weights in pairs]).numpy()
+    order = np.argsort(weights)
+    np.testing.assert_array_equal(weights[order], weight)
+    np.testing.assert_array_equal(rows[order], X)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_streamed_rows_equal_resident_rows(monkeypatch):
+    model = AutoencoderTransformer(2, max_iter=3, random_state=0, batch_size=16)
+    codes = model.fit_transform(X)
+    monkeypatch.setattr("skae._training.RESIDENT_BYTES", 0)
+    np.testing.assert_array_equal(model.fit_transform(X), codes)
+
+
+def test_schedule_rises_then_falls_to_zero():
+    factors = [annealed(step, 1000) for step in range(1000)]
+    top = int(np.argmax(factors))
+    assert top == 50
+    assert factors[top] == 1
+    assert (np.diff(factors[: top + 1]) > 0).all()
+    assert (np.diff(factors[top:]) < 0).all()
+    assert 0 < factors[-1] < 1e-4
+    assert 0 < annealed(0, 1) < 0.1
+    assert constant(0, 10) == constant(9, 10) == 1
+
+
+def test_number_of_threads_is_restored_also_after_errors():
+    def fail(before):
+        with threads(before + 2):
+            assert torch.get_num_threads() == before + 2
+            raise RuntimeError("broken")
+
+    before = torch.get_num_threads()
+    with pytest.raises(RuntimeError, match="broken"):
+        fail(before)
+    assert torch.get_num_threads() == before
+
+
+def test_failing_fit_restores_the_number_of_threads():
+    def broken(output, target):
+        raise RuntimeError("broken")
+
+    torch.set_num_threads(3)
+    with pytest.raises(RuntimeError, match="broken"):
+        AutoencoderTransformer(2, loss=broken).fit(X)
+    assert torch.get_num_threads() == 3
+
+
+@pytest.mark.parametrize("n_columns", [1, 1000, BLOCK_ENTRIES, 5 * BLOCK_ENTRIES])
+def test_blocks_cover_the_rows_in_order(n_columns):
+    n_rows = 2 * BLOCK_ENTRIES + 3 if n_columns == 1 else 7
+    slices = list(blocks(n_rows, n_columns))
+    assert slices[0].start == 0
+    assert slices[-1].stop == n_rows
+    assert all(a.stop == b.start for a, b in pairwise(slices))
+    assert all((s.stop - s.start - 1) * n_columns < BLOCK_ENTRIES for s in slices)
+
+
+def test_rows_are_standardised_when_read():
+    mean, index = X.mean(axis=0), np.array([5, 3, 8])
+    rows = Rows(X, mean, 2.0, index=index)
+    assert len(rows) == 3
+    np.testing.assert_array_equal(rows[1:], (X[[3, 8]] - mean) / 2)
+
+
+def test_narrow_types_are_cut_off_at_their_largest_number():
+    narrow = as_dtype(np.array([1e300, -1e300, 0.5]), np.float16)
+    limit = np.finfo(np.float16).max
+    np.testing.assert_array_equal(narrow, np.array([limit, -limit, 0.5], np.float16))
+    assert as_dtype(X, np.float64) is X
+
+
+def test_weights_have_mean_one_and_leave_out_rows_of_zero():
+    kept, weight = weighted_rows(X[:4], [0, 1, 3, 2])
+    np.testing.assert_array_equal(kept, X[1:4])
+    np.testing.assert_allclose(weight, [0.5, 1.5, 1])
+    assert weighted_rows(X, np.full(53, 2.0))[1] is None
+    with pytest.raises(ValueError, match="zero"):
+        weighted_rows(X, np.zeros(53))
