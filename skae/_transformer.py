@@ -178,7 +178,7 @@ class AutoencoderTransformer(
     module_ : torch.nn.Module
         The model, with methods `encode` and `decode` of standardised tensors.
 
-    explained_variance_ratio_ : ndarray of shape (n_components_,)
+    explained_variance_ratio_ : ndarray of shape (n_components,)
         What each component adds, in order, to the share of variance (for other losses:
         of deviance) explained; components not yet added are zero. Measured on at most
         1000 of the rows, fewer where there are many components.
@@ -207,7 +207,7 @@ class AutoencoderTransformer(
     n_features_in_ : int
         Number of features seen in `fit`.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of features seen in `fit`, where all are strings.
 
     See Also
@@ -464,7 +464,7 @@ class AutoencoderTransformer(
 
         Returns
         -------
-        codes : ndarray of shape (n_samples, n_components_)
+        codes : ndarray of shape (n_samples, n_components)
             Their codes, in the float type of X. At the start of training they are PCA's
             scores divided by the standard deviation of the first component.
         """
@@ -483,12 +483,12 @@ class AutoencoderTransformer(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_components_)
+        X : array-like of shape (n_samples, n_components)
             The codes.
 
         Returns
         -------
-        reconstruction : ndarray of shape (n_samples, n_features_in_)
+        reconstruction : ndarray of shape (n_samples, n_features)
             Rows in the unit of the data, in the float type of the codes.
         """
         check_is_fitted(self)
@@ -577,7 +577,7 @@ class AutoencoderTransformer(
 
         Returns
         -------
-        names : ndarray of str objects of shape (n_components_,)
+        names : ndarray of str objects of shape (n_components,)
             The names.
         """
         check_is_fitted(self)
