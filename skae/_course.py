@@ -108,6 +108,15 @@ class Course:
         self.trainer.flat.values.copy_(self.kept)
         self.model.eval()
 
+    def held_out_losses(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return held-out rows' losses as kept and at the start, and weights."""
+        objective, losses = self.trainer.objective, []
+        for state in (self.origin, self.kept):
+            self.trainer.flat.values.copy_(state)
+            losses.append(objective.sample_losses(self.held_out))
+        at_start, kept = losses
+        return kept, at_start, self.held_out.weight.cpu().numpy()
+
     def give_up(self) -> None:
         """Keep the state before the first epoch."""
         self.kept.copy_(self.origin)

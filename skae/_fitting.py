@@ -165,11 +165,10 @@ class Fit:
         once more on all rows.
         """
         course.retreat()
-        n_out = len(self.choices.held_out)
-        if self.choices.goes_on or not n_out:
+        if self.choices.goes_on or not len(self.choices.held_out):
             self._cut(course, course)
             return course
-        if not recipe.beats(course.best_loss, course.start_loss, n_out):
+        if not recipe.clearly_lower(*course.held_out_losses()):
             course.give_up()
             return self._once_more(course, n_epochs=0)
         enough = course.stopped or course.diverged
@@ -177,9 +176,7 @@ class Fit:
             self._cut(course, course)
             return course
         per_epoch = course.trainer.n_batches / self._n_batches_of_all()
-        return self._once_more(
-            course, round(recipe.ONCE_MORE * course.best_iter * per_epoch)
-        )
+        return self._once_more(course, round(course.best_iter * per_epoch))
 
     def conclude(self, course: Course, final: Course) -> Course:
         """Return the final course, or the one before where more training failed."""

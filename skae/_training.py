@@ -171,15 +171,21 @@ class Objective:
             losses = self.model.objective(rows, self.target(rows), self.generator)
         return losses.mean() if weights is None else (weights * losses).mean()
 
-    @torch.no_grad()
     def validate(self, batches: Batches) -> float:
-        """Return the weighted mean loss of all rows, in evaluation mode."""
-        self.model.eval()
-        total = sum(
-            (weights * self.model.validation(rows, self.target(rows))).sum()
-            for rows, weights in batches.blocks()
+        """Return the weighted mean loss of all rows."""
+        return float(
+            np.average(self.sample_losses(batches), weights=batches.weight.cpu())
         )
-        return float(total) / float(batches.weight.sum())
+
+    @torch.no_grad()
+    def sample_losses(self, batches: Batches) -> np.ndarray:
+        """Return the loss of each row, in evaluation mode."""
+        self.model.eval()
+        losses = [
+            self.model.validation(rows, self.target(rows)).cpu()
+            for rows, _ in batches.blocks()
+        ]
+        return torch.cat(losses).numpy().astype(np.float64)
 
     @torch.no_grad()
     def null(self, batches: Batches) -> float:

@@ -20,6 +20,7 @@ from skae._fitting import Fit, choose, draw_seed
 from skae._sklearn import (
     HasMethods,
     Interval,
+    RealNotInt,
     StrOptions,
     check_feature_names_in,
     check_sample_weight,
@@ -126,15 +127,15 @@ class AutoencoderTransformer(
         n_samples / 16 between 32 and 256; all rows up to 64 or for "lbfgs".
 
     max_iter : "auto" or int, default="auto"
-        Number of epochs. With "auto", as many as make 1500 steps, or 4000 from 10,000
-        rows on. With 0 the model is PCA.
+        Number of epochs. With "auto", as many as make 1500 steps, 3000 from 1000 rows
+        or 4000 from 10,000 rows on; one below 40 rows. With 0 the model is PCA.
 
     early_stopping : "auto" or bool, default="auto"
         Whether to hold out rows, judge each epoch by them, and keep the best. With
         "auto" 10 % are held out, at least 100 and at most 1000 but never more than a
-        quarter, and none if that leaves fewer than 10. If the network is not clearly
-        better than PCA on them, the result is PCA of all rows. Else, below 5000 rows,
-        the network is trained once more, on all rows.
+        quarter, and none if that leaves fewer than 10. If the network is not
+        significantly better than PCA on them, the result is PCA of all rows. Else,
+        below 2000 rows, the network is trained once more, on all rows.
 
     validation_fraction : float, default=0.1
         Share of rows to hold out.
@@ -246,7 +247,7 @@ class AutoencoderTransformer(
     _parameter_constraints = {
         "n_components": [
             Interval(Integral, 1, None, closed="left"),
-            Interval(Real, 0, 1, closed="neither"),
+            Interval(RealNotInt, 0, 1, closed="neither"),
         ],
         "network": [callable],
         "init": [StrOptions(set(INITS))],
