@@ -11,6 +11,8 @@ class Spec(BaseEstimator):
     are equal.
     """
 
+    _parameter_constraints: dict = {}
+
     def __eq__(self, other):
         return type(self) is type(other) and self.get_params() == other.get_params()
 

@@ -1,8 +1,11 @@
 """Regularizers: what a code is asked to be, beside sufficient for reconstruction."""
 
+from numbers import Real
+
 import torch
 from torch import Tensor
 
+from skae._sklearn import Interval
 from skae._spec import Spec
 
 
@@ -11,6 +14,24 @@ class Regularizer(Spec):
 
     A subclass changes the codes that training sees (`training_codes`), adds a penalty
     (`penalty`), or tells by which codes a model is judged (`views`).
+
+    See Also
+    --------
+    Ordered : Components in order of importance.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skae import AutoencoderTransformer, Regularizer
+    >>> class Small(Regularizer):
+    ...     def __init__(self, weight=1e-3):
+    ...         self.weight = weight
+    ...
+    ...     def penalty(self, codes):
+    ...         return self.weight * codes.abs().mean(dim=1)
+    >>> model = AutoencoderTransformer(2, regularizer=Small(), max_iter=2)
+    >>> model.fit_transform(load_iris().data).shape
+    (150, 2)
     """
 
     @property
@@ -95,6 +116,8 @@ class Ordered(Regularizer):
     True
     """
 
+    _parameter_constraints = {"full": [Interval(Real, 0, 1, closed="both")]}
+
     def __init__(self, full=0.5):
         self.full = full
 
@@ -103,7 +126,8 @@ class Ordered(Regularizer):
         n, k = codes.shape
         like = {"generator": generator, "device": codes.device}
         lengths = torch.randint(1, k + 1, (n,), **like)
-        keep_all = torch.rand(n, **like) < self.full
+        # float32 whatever torch's default dtype: the same seed draws the same numbers.
+        keep_all = torch.rand(n, dtype=torch.float32, **like) < self.full
         return codes * prefix_mask(torch.where(keep_all, k, lengths), k)
 
     def views(self, codes: Tensor) -> list[Tensor]:
@@ -117,4 +141,7 @@ def as_regularizer(regularizer):
     """Return a regularizer; None asks nothing, a callable is a penalty on codes."""
     if regularizer is None:
         return Regularizer()
-    return regularizer if hasattr(regularizer, "penalty") else CodePenalty(regularizer)
+    if not hasattr(regularizer, "penalty"):
+        return CodePenalty(regularizer)
+    regularizer._validate_params()
+    return regularizer
