@@ -9,7 +9,7 @@ HAS_GALLERY = any((HERE.parent / "examples").glob("plot_*.py"))
 
 project = "skae"
 author = "The skae developers"
-copyright = "the skae developers"  # noqa: A001
+copyright = "the skae developers"
 version = release = __version__
 
 extensions = [
