@@ -1,6 +1,7 @@
 """Blueprints: what a model is built from, for `fit` and for reading a saved state."""
 
 from dataclasses import dataclass, fields
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,12 @@ from torch import nn
 from skae._linear import LinearPath as Axes
 from skae._model import Autoencoder, LinearPath
 from skae._random import Seeded
+from skae._sklearn import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+)
 from skae.losses import LOSSES, as_loss
 from skae.noise import as_noise
 from skae.regularizers import as_regularizer
@@ -55,15 +62,9 @@ class Blueprint:
         """Return the blueprint that was saved, refusing what is not one."""
         if not isinstance(state, dict) or set(state) != {f.name for f in fields(cls)}:
             raise ValueError("The saved state does not describe a model.")
-        if state["init"] not in INITS or state["dtype"] not in DTYPES:
-            raise ValueError(
-                f"Got init={state['init']!r} and dtype={state['dtype']!r}, but expected"
-                f" one of {sorted(INITS)} and one of {sorted(DTYPES)}."
-            )
-        if isinstance(state["loss"], str) and state["loss"] not in LOSSES:
-            raise ValueError(
-                f"Got loss={state['loss']!r}, but expected one of {sorted(LOSSES)}."
-            )
+        validate_parameter_constraints(CONSTRAINTS, state, "a saved model")
+        if state["n_dropped"] >= state["n_components"]:
+            raise ValueError("The saved state drops every component.")
         return cls(**state)
 
     @property
@@ -132,6 +133,20 @@ def networks_alone(encoder, decoder, encoder_map, decoder_map):
 
 INITS = {"pca": beside_linear_maps, "random": networks_alone}
 
+COUNT = Interval(Integral, 1, None, closed="left")
+CONSTRAINTS = {
+    "n_features": [COUNT],
+    "n_components": [COUNT],
+    "n_samples": [COUNT],
+    "network": [callable],
+    "loss": [StrOptions(set(LOSSES)), callable],
+    "noise": [callable, None],
+    "regularizer": [HasMethods("penalty"), callable, None],
+    "init": [StrOptions(set(INITS))],
+    "dtype": [StrOptions(set(DTYPES))],
+    "n_dropped": [Interval(Integral, 0, None, closed="left")],
+}
+
 
 @torch.no_grad()
 def check_network(name: str, module: nn.Module, n_in: int, n_out: int) -> None:
@@ -159,3 +174,14 @@ def check_arrays(arrays: dict, wanted: dict, dtype: str) -> None:
             )
         if not np.isfinite(array).all():
             raise ValueError(f"The saved weights {name!r} are not finite.")
+
+
+def check_attributes(state: dict, blueprint: Blueprint) -> None:
+    """Raise ValueError unless the saved attributes belong to the blueprint's model."""
+    wanted = {"mean_": np.empty(blueprint.n_features)}
+    check_arrays({"mean_": state.get("mean_")}, wanted, "float64")
+    scale, k = state.get("scale_"), state.get("n_components_")
+    if not (isinstance(scale, float) and 0 < scale < np.inf):
+        raise ValueError(f"Got a saved scale of {scale!r}, but expected one above 0.")
+    if k != blueprint.n_components - blueprint.n_dropped:
+        raise ValueError(f"The saved model has no code of n_components_={k!r}.")

@@ -9,6 +9,7 @@ from skae._model import Autoencoder
 from skae._training import Batches, Trainer, annealed
 
 JUDGES = 1000  # training rows that tell whether training went well
+WORSENED = 0.01  # of the mean's loss: what rounding does not explain
 DIVERGED = 10  # times the loss of the worse of the start and the mean
 
 
@@ -37,13 +38,13 @@ class Course:
         self.loss_curve = []
         self.validation_loss_curve = []
         self.best_iter = self.n_dropped = self.remaining = 0
-        self.stopped = self.diverged = self.retreated = False
+        self.stopped = self.diverged = self.retreated = self.worsened = False
         values = trainer.flat.values
         self.origin, self.kept, self.current = (values.clone() for _ in range(3))
         self.start_loss = self.judge()
         self.best_loss = self.start_loss if held_out else np.inf
-        null_loss = trainer.objective.null(self.judges)
-        self.limit = DIVERGED * max(self.start_loss, null_loss)
+        self.null_loss = trainer.objective.null(self.judges)
+        self.limit = DIVERGED * max(self.start_loss, self.null_loss)
 
     @property
     def model(self) -> Autoencoder:
@@ -125,8 +126,12 @@ class Course:
     def retreat(self) -> None:
         """Give up where training has made the model worse on the rows it learned."""
         self.restore()
-        if self.loss_curve and not self.held_out and self.judge() > self.start_loss:
-            self.retreated = True
+        if self.held_out or not self.loss_curve:
+            return
+        increase = self.judge() - self.start_loss
+        self.worsened = increase > WORSENED * self.null_loss
+        self.retreated = increase > 0
+        if self.retreated:
             self.give_up()
 
     def follow(self, earlier: "Course") -> None:

@@ -24,4 +24,5 @@ __all__ = [
     "check_feature_names_in",
     "check_sample_weight",
     "fit_context",
+    "validate_parameter_constraints",
 ]

@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from skae._build import INITS, Blueprint
+from skae._build import INITS, Blueprint, check_attributes
 from skae._fitting import Fit, choose, draw_seed
 from skae._sklearn import (
     HasMethods,
@@ -47,7 +47,12 @@ DEFAULT_NETWORK = MLP()
 LARGEST_INPUT = 1e15  # float32 holds its square, in standardised units
 
 # The types that a file written by skops names and that its reader is to trust.
-SKOPS_TRUSTED = ("skae.AutoencoderTransformer", "skae.MLP", "skae.Ordered")
+SKOPS_TRUSTED = (
+    "skae.AutoencoderTransformer",
+    "skae.MLP",
+    "skae.Ordered",
+    "skae.Regularizer",
+)
 
 
 class AutoencoderTransformer(
@@ -638,17 +643,18 @@ class AutoencoderTransformer(
     def __setstate__(self, state):
         state = dict(state)
         if "module_" in state:
-            blueprint = Blueprint.from_state(state["_blueprint"])
+            blueprint = Blueprint.from_state(state.get("_blueprint"))
+            check_attributes(state, blueprint)
             state["module_"] = blueprint.load(state["module_"])
             state["_blueprint"] = blueprint
             state["_course"] = None
-            del state["_skae_version"]
+            state.pop("_skae_version", None)
         super().__setstate__(state)
 
 
 def warn(estimator, searched, final):
     """Tell of training that diverged, or that ended while it was improving."""
-    if any(course.diverged or course.retreated for course in (searched, final)):
+    if any(course.diverged or course.worsened for course in (searched, final)):
         message = (
             f"Training diverged with learning_rate={estimator.learning_rate}; the best "
             "state before is kept. Lower learning_rate."
