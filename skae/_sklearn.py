@@ -8,6 +8,7 @@ from sklearn.utils._param_validation import (
     Options,
     RealNotInt,
     StrOptions,
+    validate_parameter_constraints,
 )
 from sklearn.utils.validation import (
     _check_feature_names_in as check_feature_names_in,

@@ -12,7 +12,7 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from skae import MLP, SKOPS_TRUSTED, AutoencoderTransformer, Ordered
+from skae import MLP, SKOPS_TRUSTED, AutoencoderTransformer, Ordered, Regularizer
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -29,6 +29,7 @@ VARIANTS = {
     "poisson": {"loss": "poisson"},
     "lbfgs": {"solver": "lbfgs"},
     "ordered": {"regularizer": Ordered()},
+    "neutral": {"regularizer": Regularizer()},
     "share": {"n_components": 0.5},
     "early_stopping": {"early_stopping": True},
 }
@@ -49,6 +50,11 @@ def X(digits):
 
 def fitted(X, **options):
     return AutoencoderTransformer(**{"n_components": 3, **QUICK, **options}).fit(X)
+
+
+@pytest.fixture(scope="module")
+def model(X):
+    return fitted(X)
 
 
 def weights(model):
@@ -90,15 +96,10 @@ def test_an_unfitted_model_is_saved(roundtrip, X):
     assert np.array_equal(loaded.fit_transform(X), fitted(X).transform(X))
 
 
-@pytest.mark.parametrize("name", VARIANTS)
-def test_skops_trusted_names_every_type_of_a_file(name, X):
-    dumped = skops.io.dumps(fitted(X, **VARIANTS[name]))
-    assert set(skops.io.get_untrusted_types(data=dumped)) <= set(SKOPS_TRUSTED)
-
-
-def test_skops_trusted_names_no_type_that_no_file_needs(X):
-    dumped = skops.io.dumps(fitted(X, regularizer=Ordered()))
-    assert set(skops.io.get_untrusted_types(data=dumped)) == set(SKOPS_TRUSTED)
+def test_skops_trusted_names_exactly_the_types_of_all_files(X):
+    files = [skops.io.dumps(fitted(X, **options)) for options in VARIANTS.values()]
+    types = [skops.io.get_untrusted_types(data=file) for file in files]
+    assert {name for names in types for name in names} == set(SKOPS_TRUSTED)
 
 
 def test_set_params_after_fit_does_not_change_a_saved_model(X):
@@ -149,15 +150,11 @@ def globals_of(data):
 def test_a_pickle_names_only_numpy_and_public_types(name, X):
     found = globals_of(pickle.dumps(fitted(X, **VARIANTS[name]), protocol=2))
     assert ("skae", "AutoencoderTransformer") in found
-    for module, attribute in found:
-        public = module == "skae" and attribute in {"MLP", "Ordered"}
-        assert (
-            public
-            or module.startswith("numpy")
-            or (module, attribute)
-            in {("skae", "AutoencoderTransformer"), ("_codecs", "encode")}
-            | {("copy_reg", "_reconstructor"), ("__builtin__", "object")}
-        ), (module, attribute)
+    # The last two stand for "an object without its constructor" in this protocol.
+    others = {"_codecs.encode", "copy_reg._reconstructor", "__builtin__.object"}
+    names = {f"{module}.{attribute}" for module, attribute in found}
+    rest = {name for name in names if not name.startswith("numpy")}
+    assert rest <= {*SKOPS_TRUSTED, *others}
 
 
 def lost_weight(state):
@@ -220,19 +217,63 @@ def lost_from_blueprint(state):
     del state["_blueprint"]["loss"]
 
 
+# Entries of the blueprint, and attributes, that no model has.
+BLUEPRINT = {
+    "n_features": [3, -1, None],
+    "n_components": [1, -1, 10**9, "3"],
+    "n_samples": [0, "many"],
+    "n_dropped": [-1, 3, 99],
+    "network": [3, None, "os.system"],
+    "regularizer": [3, "os.system"],
+    "noise": [3, "os.system"],
+    "loss": [3, None, ["squared_error"]],
+    "init": [3, None, ["pca"]],
+    "dtype": [3, None, ["float64"]],
+}
+ATTRIBUTES = {
+    "_blueprint": [None, [1], {}],
+    "module_": [{}, [1], "weights"],
+    "mean_": [None, "0", [0.0], np.zeros(3), np.full(24, np.nan)],
+    "scale_": [None, "1", 0.0, -1.0, float("nan"), float("inf"), np.ones(2)],
+    "n_components_": [None, 7, "3"],
+}
+
+
+def replacing(name, value, blueprint=False):
+    def damage(state):
+        (state["_blueprint"] if blueprint else state)[name] = value
+
+    damage.__name__ = f"{name}={value!r}"
+    return damage
+
+
 HOSTILE = [
     lost_weight, extra_weight, wrong_shape, wrong_dtype, wrong_type, not_finite,
     no_weights, a_billion_units, negative_units, unknown_activation, unknown_init,
     unknown_loss, unknown_dtype, extra_in_blueprint, lost_from_blueprint,
+    *(replacing(n, v, blueprint=True) for n, vs in BLUEPRINT.items() for v in vs),
+    *(replacing(name, value) for name, vs in ATTRIBUTES.items() for value in vs),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("damage", HOSTILE)
-def test_a_damaged_state_is_refused(damage, X):
-    state = copy.deepcopy(fitted(X).__getstate__())
+@pytest.mark.parametrize("damage", HOSTILE, ids=lambda damage: damage.__name__)
+def test_a_damaged_state_is_refused(damage, model):
+    state = copy.deepcopy(model.__getstate__())
     damage(state)
+    blank = AutoencoderTransformer.__new__(AutoencoderTransformer)
     with pytest.raises(ValueError, match=r"saved|expected|must be"):
-        AutoencoderTransformer.__new__(AutoencoderTransformer).__setstate__(state)
+        blank.__setstate__(state)
+    assert not vars(blank)
+
+
+@pytest.mark.parametrize("damage", [wrong_shape, unknown_init, not_finite])
+def test_a_damaged_file_is_refused_by_skops(damage, X, monkeypatch):
+    model = fitted(X)
+    state = copy.deepcopy(model.__getstate__())
+    damage(state)
+    monkeypatch.setattr(AutoencoderTransformer, "__getstate__", lambda self: state)
+    with pytest.raises(ValueError, match=r"saved|expected|must be"):
+        by_skops(model)
 
 
 def test_loading_draws_no_global_random_numbers(X):
