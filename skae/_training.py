@@ -16,7 +16,7 @@ from skae._step import WrittenGradient
 from skae._table import Rows
 
 RESIDENT_BYTES = 2**30  # larger data is read from where it lies, batch by batch
-SMALL_STEP = 50e6  # operations
+SMALL_STEP = 1e9  # operations
 WARM_UP, WARM_UP_STEPS = 0.05, 20  # Adam's first steps follow rounding errors
 
 if hasattr(os, "register_at_fork"):  # a forked child has none of OpenMP's threads

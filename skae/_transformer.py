@@ -140,7 +140,7 @@ class AutoencoderTransformer(
         "auto" 10 % are held out, at least 100 and at most 1000 but never more than a
         quarter, and none if that leaves fewer than 10. If the network is not
         significantly better than PCA on them, the result is PCA of all rows. Else,
-        below 2000 rows, the network is trained once more, on all rows.
+        below 5000 rows, the network is trained once more, on all rows.
 
     validation_fraction : float, default=0.1
         Share of rows to hold out.
@@ -542,7 +542,7 @@ class AutoencoderTransformer(
             for block, rows in self._blocks(X):
                 loss += weight[block] @ self._losses(rows).mean(axis=1)
                 null += weight[block] @ self._losses(rows, known=False).mean(axis=1)
-        return float(1 - loss / null) if null > 0 else float(loss == 0)
+        return float(loss == 0) if null == 0 else float(1 - loss / null)
 
     def reconstruction_error(self, X, per_feature=False):
         """Return the loss between rows and their reconstructions.

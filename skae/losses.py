@@ -206,8 +206,8 @@ class LinkedLoss:
         return self.link.offset(mean), scale * self.link.tangent(mean)
 
     def target(self, rows, mean, scale):
-        """Return the data that standardised rows came from."""
-        return rows * scale + mean
+        """Return the data that standardised rows came from, rounded into the domain."""
+        return (rows * scale + mean).clamp(self.low, self.high)
 
     def reconstruction(self, output: Tensor, mean, scale) -> np.ndarray:
         """Return data from outputs."""

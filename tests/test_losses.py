@@ -5,8 +5,9 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 from sklearn import metrics
+from sklearn.datasets import load_digits
 
-from skae import AutoencoderTransformer
+from skae import MLP, AutoencoderTransformer
 from skae.losses import LOSSES
 
 LINKED = ["log_loss", "brier", "poisson"]
@@ -198,3 +199,13 @@ def test_callable_loss_is_trained_and_scored_by():
     back = start.inverse_transform(start.transform(X))
     wanted = ((X - back) / start.scale_) ** 4
     assert_allclose(start.reconstruction_error(X, per_feature=True), wanted)
+
+
+@pytest.mark.parametrize("loss", ["log_loss", "brier", "poisson"])
+def test_zeros_that_rounding_makes_negative_are_learned_from(loss):
+    digits = load_digits().data[:100] / 16
+    model = AutoencoderTransformer(4, network=MLP((16,)), loss=loss, max_iter=20)
+    model.set_params(random_state=0).fit(digits)
+    assert np.isfinite(model.loss_curve_).all()
+    assert 0.1 < model.score(digits) < 1
+    assert np.isfinite(model.reconstruction_error(digits)).all()
