@@ -107,6 +107,15 @@ def test_the_same_seed_gives_the_same_bits(name, X, global_random_seed):
     assert len(digests) == 1
 
 
+GOLDEN = [0.45011677611820133, 0.4495811278126838, 0.4489090490711709]
+
+
+def test_a_seed_gives_the_losses_that_it_gave_when_this_was_written(digits):
+    params = {"n_components": 4, "max_iter": 6, "early_stopping": True}
+    model = quick(**params, precision="float64").fit(digits)
+    np.testing.assert_allclose(model.loss_curve_[:3], GOLDEN, rtol=1e-6)
+
+
 def test_another_seed_gives_another_model(X):
     digests = {digest(quick(random_state=seed).fit(X)) for seed in range(5)}
     assert len(digests) == 5

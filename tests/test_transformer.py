@@ -57,11 +57,11 @@ def test_without_training_explained_variance_is_that_of_pca():
 
 
 @quiet
-def test_linear_network_spans_the_subspace_of_pca():
-    X = curve(64)
+def test_linear_network_spans_the_subspace_of_pca(global_random_seed):
+    X = curve(64, global_random_seed)
     model = quick(
         2, network=MLP(()), init="random", solver="lbfgs", alpha=0, max_iter=25
-    ).set_params(early_stopping=False)
+    ).set_params(early_stopping=False, random_state=global_random_seed)
     model.fit(X)
     decoder = model.module_.decoder.output.weight.detach().numpy()
     angles = subspace_angles(decoder, PCA(2).fit(X).components_.T)
@@ -70,16 +70,20 @@ def test_linear_network_spans_the_subspace_of_pca():
 
 @quiet
 @pytest.mark.parametrize("name", SETS)
-def test_unseen_rows_are_never_reconstructed_worse_than_by_pca(name):
+def test_unseen_rows_are_never_reconstructed_worse_than_by_pca(
+    name, global_random_seed
+):
+    seed = global_random_seed
     X = StandardScaler().fit_transform(SETS[name](return_X_y=True)[0])
-    X_train, X_test = train_test_split(X, random_state=0)
-    model = quick(2, max_iter=15).fit(X_train)
+    X_train, X_test = train_test_split(X, random_state=seed)
+    model = quick(2, max_iter=15, random_state=seed).fit(X_train)
     assert model.score(X_test) > pca_score(PCA(2).fit(X_train), X_test) - 2e-3
 
 
-def test_training_finds_the_curve_that_pca_cannot():
-    X_train, X_test = curve(400), curve(seed=1)
-    model = quick(1, max_iter="auto", network=MLP((32,))).fit(X_train)
+def test_training_finds_the_curve_that_pca_cannot(global_random_seed):
+    X_train, X_test = curve(400, global_random_seed), curve(seed=100)
+    params = {"network": MLP((32,)), "random_state": global_random_seed}
+    model = quick(1, max_iter="auto", **params).fit(X_train)
     unexplained = 1 - pca_score(PCA(1).fit(X_train), X_test)
     assert 1 - model.score(X_test) < unexplained / 3
 
