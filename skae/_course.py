@@ -6,9 +6,9 @@ import numpy as np
 
 from skae._linear import LinearPath
 from skae._model import Autoencoder
-from skae._training import Batches, Trainer, annealed
+from skae._training import Batches, Trainer, annealed, set_training
 
-JUDGES = 1000  # training rows that tell whether training went well
+JUDGES = 500  # training rows that tell whether training went well
 WORSENED = 0.01  # of the mean's loss: what rounding does not explain
 DIVERGED = 10  # times the loss of the worse of the start and the mean
 
@@ -39,6 +39,7 @@ class Course:
         self.validation_loss_curve = []
         self.best_iter = self.n_dropped = self.remaining = 0
         self.stopped = self.diverged = self.retreated = self.worsened = False
+        self.judges = self._judges()
         values = trainer.flat.values
         self.origin, self.kept, self.current = (values.clone() for _ in range(3))
         self.start_loss = self.judge()
@@ -51,9 +52,8 @@ class Course:
         """The model in training."""
         return self.trainer.objective.model
 
-    @property
-    def judges(self) -> Batches:
-        """The held-out rows, or else some of the training rows."""
+    def _judges(self):
+        """Return the held-out rows, or else some of the training rows."""
         return self.held_out or self.trainer.batches.sample(JUDGES)
 
     def judge(self) -> float:
@@ -64,11 +64,12 @@ class Course:
         """Take other rows to learn from and to be judged by."""
         self.trainer.batches, self.trainer.batch_size = batches, batch_size
         self.held_out = held_out
+        self.judges = self._judges()
         self.stopped = self.diverged = False
 
     def without_rows(self) -> "Course":
         """Let go of the rows, so that they need not stay in memory."""
-        self.trainer.batches = self.held_out = None
+        self.trainer.batches = self.held_out = self.judges = None
         return self
 
     def begin(self, n_epochs: int, schedule=annealed, patience=np.inf, tol=0.0) -> None:
@@ -107,7 +108,7 @@ class Course:
     def restore(self) -> None:
         """Put the kept state into the model."""
         self.trainer.flat.values.copy_(self.kept)
-        self.model.eval()
+        set_training(self.model, False)
 
     def held_out_losses(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return held-out rows' losses as kept and at the start, and weights."""
@@ -141,9 +142,15 @@ class Course:
 
     def best_model(self) -> Autoencoder:
         """Return a copy of the model in its kept state, ready to be used."""
-        self.restore()
         generator = self.trainer.objective.generator
-        model = copy.deepcopy(self.model, {id(generator): None})
+        return self._finished(copy.deepcopy(self.model, {id(generator): None}))
+
+    def release(self) -> Autoencoder:
+        """Return the model itself in its kept state; the course is over."""
+        self.trainer.objective.hand_generator(None)
+        return self._finished(self.model)
+
+    def _finished(self, model):
         model.zero_grad(set_to_none=True)
         model.drop(self.n_dropped)
         return model

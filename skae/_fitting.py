@@ -18,8 +18,9 @@ from skae._training import Batches, Objective, Trainer, annealed, constant
 from skae.losses import as_loss
 from skae.regularizers import Ordered
 
-SHARE_ROWS = 1000  # rows that shares and shrinkages are measured on,
-SHARE_DECODINGS = 20_000  # fewer where so many codes would be decoded
+SHARE_ROWS = 500  # rows that shares and shrinkages are measured on,
+SHARE_DECODINGS = 10_000  # fewer where so many codes would be decoded
+MASTERS = {"bfloat16": "float32"}  # what weights are in, where products are in less
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Choices:
     share: float | None
     held_out: np.ndarray
     device: str
+    products: torch.dtype
     n_threads: int
     seed: int
 
@@ -67,8 +69,9 @@ def choose(estimator, table: Table, seed: int, **changes) -> Choices:
     splits = table.X_val is None and max_iter > 0
     stopping = p["early_stopping"] if splits else False
     n_out = recipe.n_held_out(n, p["validation_fraction"], stopping)
+    model = blueprint(p, table, device)
     return Choices(
-        blueprint=blueprint(p, table, device),
+        blueprint=model,
         solver=solver,
         learning_rate=p["learning_rate"],
         alpha=auto(p["alpha"], lambda: recipe.alpha(n, solver.decoupled)),
@@ -80,6 +83,7 @@ def choose(estimator, table: Table, seed: int, **changes) -> Choices:
         share=p["n_components"] if p["n_components"] < 1 else None,
         held_out=np.random.default_rng(seed).permutation(n)[:n_out],
         device=device,
+        products=products(p["precision"], model.dtype, device),
         n_threads=torch.get_num_threads(),
         seed=seed,
     )
@@ -89,6 +93,9 @@ def blueprint(p: dict, table: Table, device: str) -> Blueprint:
     """Return what parameters p say of the model."""
     n, d = table.X.shape
     k, regularizer = p["n_components"], p["regularizer"]
+    precision = recipe.auto(
+        p["precision"], lambda: recipe.precision(table.X.dtype, n, device)
+    )
     if k < 1:
         k = n_axes_for_share(table.X, table.weight, k)
         regularizer = Ordered() if regularizer is None else regularizer
@@ -101,10 +108,16 @@ def blueprint(p: dict, table: Table, device: str) -> Blueprint:
         noise=clone(p["noise"], safe=False),
         regularizer=clone(regularizer, safe=False),
         init=p["init"],
-        dtype=recipe.auto(
-            p["precision"], lambda: recipe.precision(table.X.dtype, n, device)
-        ),
+        dtype=MASTERS.get(precision, precision),
     )
+
+
+def products(precision: str, dtype: str, device: str) -> torch.dtype:
+    """Return what training computes products in, for a model of a type."""
+    if precision == "bfloat16":
+        recipe.check_bfloat16(device)
+        return torch.bfloat16
+    return getattr(torch, dtype)
 
 
 def draw_seed(random_state) -> int:
@@ -180,19 +193,25 @@ class Fit:
 
     def conclude(self, course: Course, final: Course) -> Course:
         """Return the final course, or the one before where more training failed."""
+        if final is course:
+            return course
         final.retreat()
         return course if final.diverged or final.retreated else final
 
-    def attributes(self, course: Course) -> dict:
-        """Return the fitted attributes of the course's best state."""
-        model = course.best_model()
+    def attributes(self, course: Course, over: bool = False) -> dict:
+        """Return the fitted attributes of the course's best state.
+
+        A course that is over gives its model away; else it is a copy.
+        """
+        course.restore()
         c = self.choices
+        explained = self._explained(course)
         return {
             "n_components_": c.blueprint.n_components - course.n_dropped,
             "mean_": course.path.mean,
             "scale_": course.path.scale,
-            "module_": model,
-            "explained_variance_ratio_": self._explained(course),
+            "module_": course.release() if over else course.best_model(),
+            "explained_variance_ratio_": explained,
             "loss_curve_": list(course.loss_curve),
             "validation_loss_curve_": list(course.validation_loss_curve),
             "best_iter_": course.best_iter,
@@ -200,7 +219,7 @@ class Fit:
             "batch_size_": c.batch_size,
             "max_iter_": c.max_iter,
             "alpha_": float(c.alpha),
-            "precision_": c.blueprint.dtype,
+            "precision_": str(c.products).removeprefix("torch."),
             "device_": c.device,
             "_blueprint": replace(c.blueprint, n_dropped=course.n_dropped),
             "_seed": c.seed,
@@ -228,7 +247,8 @@ class Fit:
         return model.to(self.choices.device)
 
     def _objective(self, model, path):
-        return Objective(model, path.mean, path.scale, self.choices.seed)
+        c = self.choices
+        return Objective(model, path.mean, path.scale, c.seed, c.products)
 
     def _course(self, model, path):
         c = self.choices

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skae._step import Sum
+from skae._step import Passes, Place, linear_beside
 
 
 class LinearPath(nn.Module):
@@ -26,16 +26,16 @@ class LinearPath(nn.Module):
 
     @property
     def writable(self) -> bool:
-        """Whether `by_hand` can write out this sum."""
+        """Whether `write_out` knows the network."""
         return getattr(self.network, "writable", False)
 
-    def by_hand(self, n_rows: int, first: bool = False) -> Sum:
-        """Return the sum written out for inputs of so many rows."""
-        return Sum(self.network.by_hand(n_rows, first), self.axes)
+    def write_out(self, x: Place) -> Passes:
+        """Return the sum as operations that start from x."""
+        return linear_beside(self.network.write_out(x), self.axes, x)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return outputs of shape (n_samples, n_outputs)."""
-        return x @ self.axes.T + self.network(x)
+        return torch.addmm(self.network(x), x, self.axes.T)
 
 
 class Gated(nn.Module):
@@ -97,7 +97,7 @@ class Autoencoder(nn.Module):
         return (
             all(getattr(network, "writable", False) for network in networks)
             and self.loss.derivative is not None
-            and self.regularizer.neutral
+            and not self.n_dropped
         )
 
     def drop(self, n_components: int) -> None:
@@ -107,11 +107,12 @@ class Autoencoder(nn.Module):
     def encode(self, x: Tensor) -> Tensor:
         """Return codes of shape (n_samples, n_components)."""
         codes = self.encoder(x)
-        return codes[:, : codes.shape[1] - self.n_dropped]
+        return codes[:, : -self.n_dropped] if self.n_dropped else codes
 
     def decode(self, codes: Tensor) -> Tensor:
         """Return outputs of shape (n_samples, n_features), on the loss's scale."""
-        return self.decoder(F.pad(codes, (0, self.n_dropped))) + self.offset
+        codes = F.pad(codes, (0, self.n_dropped)) if self.n_dropped else codes
+        return self.decoder(codes) + self.offset
 
     def objective(self, x: Tensor, target: Tensor, generator) -> Tensor:
         """Return the training loss of each sample, shape (n_samples,)."""

@@ -11,6 +11,7 @@ N_STEPS = {0: 1500, 1000: 3000, 10_000: 4000}  # from so many rows on
 # Chance of preferring a network that is no better than PCA: few rows hide outliers.
 LEVEL, LEVEL_FEW, FEW = 0.025, 0.005, 50
 COUPLED_ALPHA = 1e-4
+BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")  # processors' instructions
 
 
 def auto(value, rule):
@@ -74,6 +75,25 @@ def precision(dtype, n_rows: int, device) -> str:
     """Return float64 for little data that came in it, where the device knows it."""
     precise = dtype == np.float64 and n_rows <= PRECISE_ROWS and device != "mps"
     return "float64" if precise else "float32"
+
+
+def has_bfloat16(device: str) -> bool:
+    """Tell whether a device multiplies bfloat16 numbers faster than float32 ones."""
+    kind = torch.device(device).type
+    if kind == "cpu":
+        # Earlier versions of torch do not tell.
+        abilities = getattr(torch.cpu, "get_capabilities", dict)()
+        return any(abilities.get(name) for name in BFLOAT16)
+    return kind != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def check_bfloat16(device: str) -> None:
+    """Raise ValueError where bfloat16 would only be slower."""
+    if not has_bfloat16(device):
+        raise ValueError(
+            f"Got precision='bfloat16', but the device {device!r} has no arithmetic "
+            "for it. Choose 'auto' or 'float32'."
+        )
 
 
 def clearly_lower(losses, reference, weight) -> bool:

@@ -10,6 +10,7 @@ from skae._model import LinearPath
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
+ENDLESS = torch.tensor(torch.inf, dtype=torch.float32)  # steps: no correction
 
 
 class FlatParameters:
@@ -26,8 +27,8 @@ class FlatParameters:
     values, gradient : Tensor of shape (n_parameters,)
         All of them, and their gradients.
 
-    decayed : Tensor of shape (n_decayed,)
-        The part of `values` that weight decay shrinks.
+    decayed, decayed_gradient : Tensor of shape (n_decayed,)
+        The part of `values` that weight decay shrinks, and the gradient by it.
     """
 
     def __init__(self, module: nn.Module):
@@ -43,10 +44,14 @@ class FlatParameters:
             start = place.stop
         n_decayed = sum(p.numel() for p in decayed)
         self.decayed = self.values[:n_decayed]
+        self.decayed_gradient = self.gradient[:n_decayed]
 
-    def add_penalty(self, alpha: float) -> Tensor:
-        """Add the gradient of `alpha / 2 * |decayed|^2` and return its value."""
-        self.gradient[: len(self.decayed)].add_(self.decayed, alpha=alpha)
+    def add_penalty(self, alpha: float) -> None:
+        """Add the gradient of `alpha / 2 * |decayed|^2`."""
+        self.decayed_gradient.add_(self.decayed, alpha=alpha)
+
+    def penalty(self, alpha: float) -> Tensor:
+        """Return `alpha / 2 * |decayed|^2`."""
         return alpha / 2 * self.decayed.square().sum()
 
 
@@ -60,23 +65,27 @@ def split_parameters(module: nn.Module):
     return decayed, [p for p in parameters if id(p) not in chosen]
 
 
-def adam_(values, gradient, mean, square, step, learning_rate):
+def adam_(values, gradient, mean, square, n_steps, learning_rate):
     """Update values in place by Adam (Kingma & Ba 2015), in public operations."""
     beta1, beta2 = BETAS
     mean.lerp_(gradient, 1 - beta1)
     square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-    n = step.add_(1).item()
-    root = (square / (1 - beta2**n)).sqrt_().add_(EPSILON)
-    values.addcdiv_(mean, root, value=-learning_rate / (1 - beta1**n))
+    root = (square / (1 - beta2**n_steps)).sqrt_().add_(EPSILON)
+    values.addcdiv_(mean, root, value=-learning_rate / (1 - beta1**n_steps))
 
 
-def fused_adam_(values, gradient, mean, square, step, learning_rate):
-    """Update values in place by Adam, in one pass over memory."""
-    step.add_(1)
+def fused_adam_(values, gradient, mean, square, n_steps, learning_rate):
+    """Update values in place by Adam, in one pass over memory.
+
+    The corrections for the first steps are left to the numbers, as in the paper's
+    section 2: torch's own want the count as a tensor, whose upkeep costs more time.
+    """
+    beta1, beta2 = BETAS
+    correction = (1 - beta2**n_steps) ** 0.5
     torch._fused_adam_(
-        [values], [gradient], [mean], [square], [], [step],
-        lr=learning_rate, beta1=BETAS[0], beta2=BETAS[1], eps=EPSILON,
-        weight_decay=0.0, amsgrad=False, maximize=False,
+        [values], [gradient], [mean], [square], [], [ENDLESS.to(values.device)],
+        lr=learning_rate * correction / (1 - beta1**n_steps), eps=EPSILON * correction,
+        beta1=beta1, beta2=beta2, weight_decay=0.0, amsgrad=False, maximize=False,
     )  # fmt: skip
 
 
@@ -95,17 +104,17 @@ class Adam:
         self.alpha = alpha
         self.mean = torch.zeros_like(flat.values)
         self.square = torch.zeros_like(flat.values)
-        self.n_steps = torch.zeros((), dtype=torch.float32, device=flat.values.device)
+        self.n_steps = 0
 
     def step(self, closure: Callable, factor: float) -> Tensor:
         """Take a step at `factor * learning_rate`, and return the loss before it."""
         loss = closure()
-        with torch.no_grad():
-            self.shrink(factor * self.learning_rate)
-            self.update(
-                self.flat.values, self.flat.gradient, self.mean, self.square,
-                self.n_steps, factor * self.learning_rate,
-            )  # fmt: skip
+        self.n_steps += 1
+        self.shrink(factor * self.learning_rate)
+        self.update(
+            self.flat.values, self.flat.gradient, self.mean, self.square,
+            self.n_steps, factor * self.learning_rate,
+        )  # fmt: skip
         return loss
 
     def shrink(self, learning_rate: float) -> None:
@@ -155,7 +164,8 @@ class TorchSolver:
             value = closure()
             loss = value if loss is None else loss
             with torch.no_grad():
-                return value + self.flat.add_penalty(self.alpha)
+                self.flat.add_penalty(self.alpha)
+                return value + self.flat.penalty(self.alpha)
 
         self.optimizer.step(penalised)
         return loss

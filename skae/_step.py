@@ -1,12 +1,15 @@
 """The step written out: loss and gradient of fully connected autoencoders by hand.
 
-Autograd spends more time on bookkeeping than a small network on arithmetic. Here every
-product is one call that writes into memory that was laid out before, and gradients land
-directly in the flat gradient. What can be written out is what the parts offer: modules
-a method `by_hand`, losses a `derivative`, regularizers that leave the code alone.
+Autograd spends more time on bookkeeping than a small network on arithmetic. Here a step
+is a list of operations that are laid out once for a number of rows: each is one call of
+torch on memory that stays where it is, and gradients land in the flat gradient. What
+can be written out is what the parts offer: modules a method `write_out`, losses a
+`derivative`. What a regularizer does to the codes is left to autograd, on them alone.
 """
 
 from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -62,109 +65,182 @@ BY_HAND = {
 }
 
 
-class Hidden:
-    """An activation on memory for one number of rows."""
+class Place(NamedTuple):
+    """Memory for a value, and for the gradient by it unless nobody needs that."""
 
-    def __init__(self, activation: str, like: Tensor):
-        self.forward_, self.backward_ = BY_HAND[activation]
-        self.output = torch.empty_like(like)
-        self.gradient = torch.empty_like(like)
+    value: Tensor
+    gradient: Tensor | None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the activation of x."""
-        self.input = x
-        self.forward_(x, self.output)
-        return self.output
-
-    def backward(self, gradient: Tensor) -> Tensor:
-        """Return the gradient by x, from that by the output."""
-        self.backward_(gradient, self.input, self.output, self.gradient)
-        return self.gradient
+    @classmethod
+    def like(cls, value: Tensor) -> "Place":
+        """Return a place of the value's shape and type."""
+        return cls(torch.empty_like(value), torch.empty_like(value))
 
 
-class Affine:
-    """A linear layer on memory for one number of rows.
+class Passes(NamedTuple):
+    """A module written out: where its output will be, and what computes it.
+
+    Attributes
+    ----------
+    output : Place
+        The output, and the gradient by it, which `backward` starts from.
+
+    forward, backward : list of callable
+        Operations without arguments, to be called in order.
+    """
+
+    output: Place
+    forward: list[Callable]
+    backward: list[Callable]
+
+
+class Lowered(NamedTuple):
+    """A parameter and its gradient in the precision of products.
+
+    Attributes
+    ----------
+    value, gradient : Tensor
+        The parameter's own memory where it has that precision, else copies.
+
+    fill, drain : list of callable
+        Operations that fill the copy of the value, and drain that of the gradient.
+    """
+
+    value: Tensor
+    gradient: Tensor
+    fill: list[Callable]
+    drain: list[Callable]
+
+    @classmethod
+    def of(cls, parameter: nn.Parameter, dtype: torch.dtype) -> "Lowered":
+        """Return a parameter in a precision."""
+        value, gradient = parameter.detach(), parameter.grad
+        if value.dtype == dtype:
+            return cls(value, gradient, [], [])
+        low, low_gradient = (torch.empty_like(value, dtype=dtype) for _ in range(2))
+        fill, drain = partial(low.copy_, value), partial(gradient.copy_, low_gradient)
+        return cls(low, low_gradient, [fill], [drain])
+
+
+def affine(layer: nn.Linear, x: Place) -> Passes:
+    """Write out x W' + b."""
+    weight = Lowered.of(layer.weight, x.value.dtype)
+    bias = Lowered.of(layer.bias, x.value.dtype)
+    y = Place.like(x.value.new_empty(len(x.value), layer.out_features))
+    product = partial(torch.addmm, bias.value, x.value, weight.value.T, out=y.value)
+    backward = [
+        partial(torch.mm, y.gradient.T, x.value, out=weight.gradient),
+        partial(torch.sum, y.gradient, 0, out=bias.gradient),
+    ]
+    if x.gradient is not None:
+        backward.append(partial(torch.mm, y.gradient, weight.value, out=x.gradient))
+    forward = [*weight.fill, *bias.fill, product]
+    return Passes(y, forward, [*backward, *weight.drain, *bias.drain])
+
+
+def hidden(activation: str, x: Place) -> Passes:
+    """Write out an activation; the gradient by x takes the place of that by y."""
+    forward, backward = BY_HAND[activation]
+    y = Place(torch.empty_like(x.value), x.gradient)
+    return Passes(
+        y,
+        [partial(forward, x.value, y.value)],
+        [partial(backward, y.gradient, x.value, y.value, x.gradient)],
+    )
+
+
+def linear_beside(passes: Passes, axes: nn.Parameter, x: Place) -> Passes:
+    """Write out `x @ axes.T` added to the output of passes that start from x."""
+    y, matrix = passes.output, Lowered.of(axes, x.value.dtype)
+    add = partial(y.value.addmm_, x.value, matrix.value.T)
+    backward = [
+        partial(torch.mm, y.gradient.T, x.value, out=matrix.gradient),
+        *matrix.drain,
+        *passes.backward,
+    ]
+    if x.gradient is not None:
+        backward.append(partial(x.gradient.addmm_, y.gradient, matrix.value))
+    return Passes(y, [*passes.forward, *matrix.fill, add], backward)
+
+
+def converted(passes: Passes, dtype: torch.dtype) -> Passes:
+    """Write out the conversion of an output to a type."""
+    x = passes.output
+    if x.value.dtype == dtype:
+        return passes
+    y = Place.like(x.value.to(dtype))
+    forward, backward = partial(y.value.copy_, x.value), x.gradient.copy_
+    return Passes(
+        y, [*passes.forward, forward], [partial(backward, y.gradient), *passes.backward]
+    )
+
+
+def joined(first: Passes, then: Passes) -> Passes:
+    """Write out passes that start from the output of others."""
+    return Passes(
+        then.output,
+        [*first.forward, *then.forward],
+        [*then.backward, *first.backward],
+    )
+
+
+class RegularizedCodes:
+    """What a regularizer makes of codes, differentiated by autograd on them alone.
 
     Parameters
     ----------
-    layer : nn.Linear
-        Its gradients are written where `layer.weight.grad` and `layer.bias.grad` lie.
+    regularizer : Regularizer
+        Changes codes, adds a penalty, or both.
 
-    n_rows : int
-        Rows of every input.
+    codes : Place
+        What the encoder returns.
 
-    first : bool, default=False
-        Whether nothing lies before it, so that nobody needs the gradient by its input.
+    generator : torch.Generator
+        Where random numbers come from.
     """
 
-    def __init__(self, layer: nn.Linear, n_rows: int, first: bool = False):
-        self.weight, self.bias = layer.weight.detach(), layer.bias.detach()
-        self.transposed = self.weight.T
-        self.weight_gradient, self.bias_gradient = layer.weight.grad, layer.bias.grad
-        self.output = self.weight.new_empty(n_rows, layer.out_features)
-        n_needed = 0 if first else n_rows
-        self.gradient = self.weight.new_empty(n_needed, layer.in_features)
+    def __init__(self, regularizer, codes: Place, generator: torch.Generator):
+        self.regularizer = regularizer
+        self.codes = codes
+        self.generator = generator
+        self.output = Place.like(codes.value)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return x W' + b."""
-        self.input = x
-        return torch.addmm(self.bias, x, self.transposed, out=self.output)
+    @property
+    def passes(self) -> Passes:
+        """Both directions, as one operation each."""
+        return Passes(self.output, [self.forward], [self.backward])
 
-    def backward(self, gradient: Tensor) -> Tensor:
-        """Write the parameters' gradients, and return that by x unless it is first."""
-        torch.mm(gradient.T, self.input, out=self.weight_gradient)
-        torch.sum(gradient, 0, out=self.bias_gradient)
-        if len(self.gradient):
-            torch.mm(gradient, self.weight, out=self.gradient)
-        return self.gradient
+    def forward(self) -> None:
+        """Write the codes that training decodes."""
+        with torch.enable_grad():
+            self.leaf = self.codes.value.clone().requires_grad_()
+            self.decoded = self.regularizer.training_codes(self.leaf, self.generator)
+        self.output.value.copy_(self.decoded.detach())
 
+    def penalized(self, loss: Tensor, weights: Tensor | None) -> Tensor:
+        """Return the loss plus the mean penalty, for `backward` to differentiate."""
+        with torch.enable_grad():
+            penalties = self.regularizer.penalty(self.leaf) + self.leaf.new_zeros(1)
+            self.penalty = weighted_mean(penalties, weights)
+        return loss + self.penalty.detach()
 
-class Chain:
-    """Layers one after another."""
-
-    def __init__(self, layers: list):
-        self.layers = layers
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the last layer's output."""
-        for layer in self.layers:
-            x = layer.forward(x)
-        return x
-
-    def backward(self, gradient: Tensor) -> Tensor:
-        """Return the gradient by the first layer's input."""
-        for layer in reversed(self.layers):
-            gradient = layer.backward(gradient)
-        return gradient
+    def backward(self) -> None:
+        """Write the gradient by the encoder's codes."""
+        with torch.enable_grad():
+            # Its derivative by the decoded codes is the gradient that came for them.
+            stand_in = (self.decoded * self.output.gradient).sum()
+            (stand_in + self.penalty).backward()
+        self.codes.gradient.copy_(self.leaf.grad)
 
 
-class Sum:
-    """A chain plus a linear map of the same input.
+def unpenalized(loss: Tensor, weights: Tensor | None) -> Tensor:
+    """Return the loss as it is, for codes that no regularizer looks at."""
+    return loss
 
-    Parameters
-    ----------
-    chain : Chain
-        Its output and gradient are added to in place.
 
-    axes : nn.Parameter of shape (n_outputs, n_inputs)
-        The linear map.
-    """
-
-    def __init__(self, chain: Chain, axes: nn.Parameter):
-        self.chain = chain
-        self.axes, self.axes_gradient = axes.detach(), axes.grad
-        self.transposed = self.axes.T
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return axes @ x + chain(x), for each row."""
-        self.input = x
-        return self.chain.forward(x).addmm_(x, self.transposed)
-
-    def backward(self, gradient: Tensor) -> Tensor:
-        """Write the map's gradient, and return that by x unless the chain is first."""
-        torch.mm(gradient.T, self.input, out=self.axes_gradient)
-        by_input = self.chain.backward(gradient)
-        return by_input.addmm_(gradient, self.axes) if len(by_input) else by_input
+def weighted_mean(losses: Tensor, weights: Tensor | None) -> Tensor:
+    """Return the mean of the rows' losses times their weights."""
+    return losses.mean() if weights is None else (weights * losses).mean()
 
 
 class WrittenGradient:
@@ -173,43 +249,57 @@ class WrittenGradient:
     Parameters
     ----------
     model : Autoencoder
-        Its encoder and decoder offer `by_hand`, its loss a `derivative`.
+        Its encoder and decoder offer `write_out`, its loss a `derivative`.
 
     target : callable
         `target(rows)` is what outputs are compared with.
+
+    generator : torch.Generator
+        Where the regularizer's random numbers come from.
+
+    dtype : torch.dtype
+        What products are computed in.
     """
 
-    def __init__(self, model, target: Callable):
+    def __init__(self, model, target: Callable, generator, dtype: torch.dtype):
         self.model = model
-        self.loss = model.loss
-        self.target = target
-        # Nothing is added for losses in standardised units.
-        self.offset = model.offset if model.offset.any() else None
-        self.networks = {}
+        self.loss, self.noise, self.target = model.loss, model.noise, target
+        self.generator = generator
+        self.dtype = dtype
+        self.steps = {}
 
-    @torch.no_grad()
     def __call__(self, rows: Tensor, weights: Tensor | None) -> Tensor:
         """Write the gradient of the mean loss, and return that loss."""
-        encoder, decoder, gradient = self._memory(rows)
-        target = self.target(rows)
-        output = decoder.forward(encoder.forward(self.model.noise(rows)))
-        if self.offset is not None:
-            output += self.offset
-        self.loss.derivative(output, target, gradient)
-        losses = self.loss.elementwise(output, target)
-        if weights is not None:
-            gradient *= weights.unsqueeze(1)
-            losses *= weights.unsqueeze(1)
-        encoder.backward(decoder.backward(gradient.div_(gradient.numel())))
-        return losses.mean()
+        n_rows = rows.shape[0]
+        if n_rows not in self.steps:
+            self.steps[n_rows] = self._write_out(rows)
+        x, penalized, (output, forward, backward) = self.steps[n_rows]
+        x.copy_(self.noise(rows))
+        for operation in forward:
+            operation()
+        value, gradient = output
+        loss = self.loss.mean(value, self.target(rows), weights, gradient)
+        loss = penalized(loss, weights)
+        for operation in backward:
+            operation()
+        return loss
 
-    def _memory(self, rows):
-        """Return both networks and the gradient of the output, for so many rows."""
-        n_rows = len(rows)
-        if n_rows not in self.networks:
-            self.networks[n_rows] = (
-                self.model.encoder.by_hand(n_rows, first=True),
-                self.model.decoder.by_hand(n_rows),
-                torch.empty_like(rows),
-            )
-        return self.networks[n_rows]
+    def _write_out(self, rows):
+        """Return the memory of the input, what adds the penalty, and all passes."""
+        x = torch.empty_like(rows, dtype=self.dtype)
+        encoder = self.model.encoder.write_out(Place(x, None))
+        encoder, penalized = self._regularized(encoder, rows.dtype)
+        decoder = self.model.decoder.write_out(encoder.output)
+        passes = converted(joined(encoder, decoder), rows.dtype)
+        if self.model.offset.any():  # nothing is added in standardised units
+            add = partial(passes.output.value.add_, self.model.offset)
+            passes.forward.append(add)
+        return x, penalized, passes
+
+    def _regularized(self, encoder, dtype):
+        """Return passes to the codes that are decoded, and what adds the penalty."""
+        if self.model.regularizer.neutral:
+            return encoder, unpenalized
+        encoder = converted(encoder, dtype)
+        codes = RegularizedCodes(self.model.regularizer, encoder.output, self.generator)
+        return converted(joined(encoder, codes.passes), self.dtype), codes.penalized

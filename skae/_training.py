@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from itertools import repeat
 
 import numpy as np
 import torch
@@ -12,10 +13,11 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from skae._random import Seeded
-from skae._step import WrittenGradient
+from skae._step import WrittenGradient, weighted_mean
 from skae._table import Rows
 
-RESIDENT_BYTES = 2**30  # larger data is read from where it lies, batch by batch
+RESIDENT_BYTES = 2**30  # larger data is read from where it lies
+SHUFFLED_ENTRIES = 2**20  # of rows that are gathered at once: 4 MB of float32
 SMALL_STEP = 1e9  # operations
 WARM_UP, WARM_UP_STEPS = 0.05, 20  # Adam's first steps follow rounding errors
 
@@ -27,6 +29,9 @@ if hasattr(os, "register_at_fork"):  # a forked child has none of OpenMP's threa
 def threads(n_threads: int):
     """Let torch use so many threads, and the caller's number again afterwards."""
     before = torch.get_num_threads()
+    if n_threads == before:
+        yield
+        return
     torch.set_num_threads(n_threads)
     try:
         yield
@@ -36,11 +41,12 @@ def threads(n_threads: int):
 
 @contextmanager
 def training_mode():
-    """Compute gradients whatever the caller's own settings are, on one thread.
+    """Compute the same whatever the caller's own settings are, on one thread.
 
-    Steps that gain by more threads take them; see `Trainer`.
+    Steps that gain by more threads take them; see `Trainer`. Only what autograd is to
+    differentiate turns it on.
     """
-    with threads(1), torch.inference_mode(False), torch.enable_grad():
+    with threads(1), torch.inference_mode(False), torch.no_grad():
         yield
 
 
@@ -60,9 +66,9 @@ def constant(step: int, n_steps: int) -> float:
 class Batches:
     """Rows as tensors: shuffled batches to learn from, blocks to be judged by.
 
-    Dense rows that fit are held on the device as one tensor; an epoch is one permuted
-    copy of it, cut into slices. Others are read batch by batch, and sparse ones made
-    dense then.
+    Dense rows that fit are held on the device as one tensor, others are read from where
+    they lie, and sparse ones made dense then. In an epoch, permuted rows are gathered
+    for some batches at a time, which are slices of them.
 
     Parameters
     ----------
@@ -97,13 +103,15 @@ class Batches:
         One batch keeps the rows' order: a full step is the same for every seed.
         """
         if n_batches == 1:
-            order = torch.arange(len(self), device=self.device)
-        else:
-            order = torch.randperm(len(self), generator=generator, device=self.device)
-        weights = [None] * n_batches
-        if self.rows.weight is not None:
-            weights = self.weight[order].tensor_split(n_batches)
-        yield from zip(self._take(order, n_batches), weights, strict=True)
+            yield self._read(slice(None)), self._weights(slice(None))
+            return
+        order = torch.randperm(len(self), generator=generator, device=self.device)
+        for parts in self._portions(order.tensor_split(n_batches)):
+            sizes = [len(part) for part in parts]
+            index = torch.cat(parts)
+            rows, weights = self._read(index).split(sizes), self._weights(index)
+            weights = repeat(None) if weights is None else weights.split(sizes)
+            yield from zip(rows, weights)  # noqa: B905
 
     def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (rows, weights) in order."""
@@ -118,16 +126,23 @@ class Batches:
         rows.weight = None if rows.weight is None else rows.weight[chosen]
         return Batches(rows, str(self.dtype).removeprefix("torch."), self.device)
 
-    def _take(self, order, n_batches):
-        if self.resident is not None:
-            return self.resident[order].tensor_split(n_batches)
-        parts = order.cpu().numpy()
-        return (self._read(part) for part in np.array_split(parts, n_batches))
+    def _portions(self, parts):
+        """Yield as many parts at a time as may be gathered at once."""
+        entries = len(parts[0]) * self.rows.X.shape[1]
+        n_parts = max(1, SHUFFLED_ENTRIES // entries)
+        for start in range(0, len(parts), n_parts):
+            yield parts[start : start + n_parts]
+
+    def _weights(self, rows):
+        return None if self.rows.weight is None else self.weight[rows]
 
     def _read(self, rows):
-        if self.resident is not None:
-            return self.resident[rows]
-        return self._tensor(self.rows[rows]).to(self.device)
+        if self.resident is None:
+            rows = rows.cpu().numpy() if isinstance(rows, Tensor) else rows
+            return self._tensor(self.rows[rows]).to(self.device)
+        if isinstance(rows, Tensor):
+            return self.resident.index_select(0, rows)
+        return self.resident[rows]
 
     def _load(self):
         shape = len(self.rows), self.rows.X.shape[1]
@@ -153,23 +168,39 @@ class Objective:
 
     seed : int
         Determines all random numbers in training.
+
+    products : torch.dtype
+        What training computes products in; all else is in the model's own type.
     """
 
-    def __init__(self, model, mean, scale, seed: int):
+    def __init__(self, model, mean, scale, seed: int, products: torch.dtype):
         self.model = model
+        self.products = products
         self.mean = torch.tensor(mean).to(model.offset)  # a copy: it may lie on disk
         self.scale = scale
         self.generator = torch.Generator(model.offset.device).manual_seed(seed)
         self.draws_unasked = False
-        for module in model.modules():
+        self.hand_generator(self.generator)
+
+    def hand_generator(self, generator: torch.Generator | None) -> None:
+        """Let modules that draw random numbers take them from a generator."""
+        for module in self.model.modules():
             if hasattr(module, "generator"):
-                module.generator = self.generator
+                module.generator = generator
 
     def loss(self, rows: Tensor, weights: Tensor | None) -> Tensor:
         """Return the weighted mean loss of a batch."""
-        with Seeded(self.generator) if self.draws_unasked else nullcontext():
+        with self._seeded(), self._lowered(rows):
             losses = self.model.objective(rows, self.target(rows), self.generator)
-        return losses.mean() if weights is None else (weights * losses).mean()
+        return weighted_mean(losses, weights)
+
+    def _seeded(self):
+        return Seeded(self.generator) if self.draws_unasked else nullcontext()
+
+    def _lowered(self, rows):
+        if self.products == rows.dtype:
+            return nullcontext()
+        return torch.autocast(rows.device.type, self.products)
 
     def validate(self, batches: Batches) -> float:
         """Return the weighted mean loss of all rows."""
@@ -180,7 +211,7 @@ class Objective:
     @torch.no_grad()
     def sample_losses(self, batches: Batches) -> np.ndarray:
         """Return the loss of each row, in evaluation mode."""
-        self.model.eval()
+        set_training(self.model, False)
         losses = [
             self.model.validation(rows, self.target(rows)).cpu()
             for rows, _ in batches.blocks()
@@ -219,8 +250,8 @@ class Objective:
         """
         state = self.generator.get_state()
         rows, _ = next(batches.sample(2).blocks())
+        set_training(self.model, True)
         with torch.no_grad(), Seeded(self.generator) as seeded:
-            self.model.train()
             self.model.objective(rows, self.target(rows), self.generator)
         self.generator.set_state(state)
         self.draws_unasked = seeded.n_unseeded > 0
@@ -267,7 +298,12 @@ class Trainer:
         self.gradient = self.differentiate
         objective.probe(batches)
         if objective.model.writable and not objective.draws_unasked:
-            self.gradient = WrittenGradient(objective.model, objective.target)
+            self.gradient = WrittenGradient(
+                objective.model,
+                objective.target,
+                objective.generator,
+                objective.products,
+            )
 
     @property
     def n_batches(self) -> int:
@@ -279,10 +315,10 @@ class Trainer:
         n_steps = n_epochs * self.n_batches
         generator = self.objective.generator
         for epoch in range(n_epochs):
-            self.objective.model.train()
+            set_training(self.objective.model, True)
             losses = []
             batches = self.batches.shuffled(self.n_batches, generator)
-            with threads(self.n_threads):
+            with threads(self.n_threads), torch.no_grad():
                 for step, batch in enumerate(batches, start=epoch * self.n_batches):
                     losses.append(self.step(batch, schedule(step, n_steps)))
             yield float(torch.stack(losses).mean())
@@ -294,9 +330,16 @@ class Trainer:
     def differentiate(self, rows: Tensor, weights: Tensor | None) -> Tensor:
         """Write the gradient of a batch's loss by autograd, and return the loss."""
         self.flat.gradient.zero_()
-        loss = self.objective.loss(rows, weights)
-        loss.backward()
+        with torch.enable_grad():
+            loss = self.objective.loss(rows, weights)
+            loss.backward()
         return loss.detach()
+
+
+def set_training(module: nn.Module, mode: bool) -> None:
+    """Put a module into training or evaluation mode, unless it is in it."""
+    if module.training != mode:
+        module.train(mode)
 
 
 def to_arrays(module: nn.Module) -> dict[str, np.ndarray]:

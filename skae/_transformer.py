@@ -187,7 +187,7 @@ class AutoencoderTransformer(
     explained_variance_ratio_ : ndarray of shape (n_components,)
         What each component adds, in order, to the share of variance (for other losses:
         of deviance) explained; components not yet added are zero. Measured on at most
-        1000 of the rows, fewer where there are many components.
+        500 of the rows, fewer where there are many components.
 
     loss_curve_ : list of float
         Mean training loss of each epoch, in standardised units.
@@ -276,7 +276,7 @@ class AutoencoderTransformer(
         "tol": [Interval(Real, 0, 1, closed="left")],
         "warm_start": ["boolean"],
         "device": [str, torch.device],
-        "precision": [StrOptions({"auto", "float32", "float64"})],
+        "precision": [StrOptions({"auto", "bfloat16", "float32", "float64"})],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -449,7 +449,7 @@ class AutoencoderTransformer(
 
     def _publish(self, fit, course, seen):
         """Become the fitted model, all at once."""
-        attributes = fit.attributes(course)
+        attributes = fit.attributes(course, over=not fit.choices.goes_on)
         attributes["_course"] = course.without_rows() if fit.choices.goes_on else None
         if "n_features_in_" in seen:
             vars(self).pop("feature_names_in_", None)  # those of an earlier table
@@ -598,7 +598,7 @@ class AutoencoderTransformer(
 
     def _tensor(self, array):
         """Return numbers as the module takes them, cut off where squares overflow."""
-        clipped = np.clip(array, -LARGEST_INPUT, LARGEST_INPUT)
+        clipped = array.clip(-LARGEST_INPUT, LARGEST_INPUT)
         return torch.from_numpy(clipped).to(self.module_.offset)
 
     def _losses(self, rows, known=True):

@@ -60,19 +60,39 @@ def _brier_derivative(output, target, out):
     return torch.sub(p, target, out=out).mul_(p).mul_(1 - p).mul_(2)
 
 
+def _squared_error_derivative(output, target, out):
+    return torch.sub(output, target, out=out).mul_(2)
+
+
+def _absolute_error_derivative(output, target, out):
+    return torch.sub(output, target, out=out).sign_()
+
+
+def _poisson_derivative(output, target, out):
+    return torch.exp(output, out=out).sub_(target)
+
+
 # Derivatives by the output, elementwise, written to `out`.
 DERIVATIVES = {
-    squared_error: lambda output, target, out: torch.sub(output, target, out=out).mul_(
-        2
-    ),
-    absolute_error: lambda output, target, out: torch.sub(
-        output, target, out=out
-    ).sign_(),
+    squared_error: _squared_error_derivative,
+    absolute_error: _absolute_error_derivative,
     huber: _huber_derivative,
     log_loss: _log_loss_derivative,
     brier: _brier_derivative,
-    poisson: lambda output, target, out: torch.exp(output, out=out).sub_(target),
+    poisson: _poisson_derivative,
 }
+
+
+def mean_squared_error(output: Tensor, target: Tensor, out: Tensor) -> Tensor:
+    """Return the mean of all squared errors, and write its gradient to `out`."""
+    residual = torch.sub(output, target, out=out).view(-1)
+    mean = torch.dot(residual, residual) / residual.numel()
+    residual.mul_(2 / residual.numel())
+    return mean
+
+
+# Means with their gradients, for losses whose value the derivative tells.
+MEANS = {squared_error: mean_squared_error}
 
 
 @dataclass(frozen=True)
@@ -119,8 +139,28 @@ LOGIT = Link(
 LOG = Link(torch.exp, np.log, np.reciprocal, low=1e-3, high=np.inf)
 
 
+class Written:
+    """What the written-out step takes of a loss, where it is known.
+
+    A loss has an attribute `elementwise`, by which its derivative is found.
+    """
+
+    @property
+    def derivative(self) -> Callable | None:
+        """The derivative by the output, `(output, target, out) -> out`."""
+        return DERIVATIVES.get(self.elementwise)
+
+    def mean(self, output: Tensor, target: Tensor, weights, out: Tensor) -> Tensor:
+        """Return the mean loss of weighted rows, and write its gradient to `out`."""
+        if weights is None and self.elementwise in MEANS:
+            return MEANS[self.elementwise](output, target, out)
+        weights = 1.0 if weights is None else weights.unsqueeze(1)
+        self.derivative(output, target, out).mul_(weights / target.numel())
+        return (weights * self.elementwise(output, target)).mean()
+
+
 @dataclass(frozen=True)
-class StandardisedLoss:
+class StandardisedLoss(Written):
     """A loss of outputs and targets in standardised units.
 
     PCA's reconstruction is the output to start from, so no shrinkage is tried.
@@ -137,11 +177,6 @@ class StandardisedLoss:
     elementwise: Callable
     power: int = 0
     shrinkages = (1.0,)
-
-    @property
-    def derivative(self) -> Callable | None:
-        """The derivative by the output, `(output, target, out)`, where it is known."""
-        return DERIVATIVES.get(self.elementwise)
 
     def check(self, X) -> None:
         """Accept any data: the loss is defined for all real numbers."""
@@ -160,7 +195,7 @@ class StandardisedLoss:
 
 
 @dataclass(frozen=True)
-class LinkedLoss:
+class LinkedLoss(Written):
     """A loss whose target is the data itself, behind a link.
 
     The link's tangent at the mean turns PCA's reconstruction into an output. Far from
@@ -184,11 +219,6 @@ class LinkedLoss:
     high: float
     power: int = 0
     shrinkages = (1.0, 0.7, 0.5, 0.35, 0.25, 0.12, 0.06, 0.0)
-
-    @property
-    def derivative(self) -> Callable | None:
-        """The derivative by the output, `(output, target, out)`, where it is known."""
-        return DERIVATIVES.get(self.elementwise)
 
     def check(self, X) -> None:
         """Raise ValueError where data (an array, or None) leaves the domain."""

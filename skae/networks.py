@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from skae._sklearn import Interval, StrOptions
 from skae._spec import Spec
-from skae._step import BY_HAND, Affine, Chain, Hidden
+from skae._step import BY_HAND, Passes, Place, affine, hidden, joined
 
 ACTIVATIONS = {
     "relu": nn.ReLU,
@@ -79,16 +79,17 @@ class FullyConnected(nn.Module):
 
     @property
     def writable(self) -> bool:
-        """Whether `by_hand` can write out this network."""
+        """Whether `write_out` knows this network."""
         return self.activation_name in BY_HAND and isinstance(self.dropout, nn.Identity)
 
-    def by_hand(self, n_rows: int, first: bool = False) -> Chain:
-        """Return the network written out for inputs of so many rows."""
-        chain = []
-        for layer in self.layers:
-            chain.append(Affine(layer, n_rows, first=first and not chain))
-            chain.append(Hidden(self.activation_name, chain[-1].output))
-        return Chain(chain[:-1])
+    def write_out(self, x: Place) -> Passes:
+        """Return the network as operations that start from x."""
+        *layers, output = self.layers
+        passes = Passes(x, [], [])
+        for layer in layers:
+            passes = joined(passes, affine(layer, passes.output))
+            passes = joined(passes, hidden(self.activation_name, passes.output))
+        return joined(passes, affine(output, passes.output))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return outputs of shape (n_samples, sizes[-1])."""
