@@ -38,3 +38,9 @@ def digits():
     X = np.ascontiguousarray(load_digits().data[:120])
     X.flags.writeable = False
     return X
+
+
+@pytest.fixture
+def bfloat16(monkeypatch):
+    """Let processors that only emulate bfloat16 compute in it."""
+    monkeypatch.setattr("skae._recipe.has_bfloat16", lambda device: True)

@@ -100,6 +100,28 @@ def test_gradient_equals_autograds_with_a_regularizer(regularizer, weight):
     assert_same(trainer, 1e-8)
 
 
+PARTS = {
+    "plain": {},
+    "without a linear path": {"init": "random"},
+    "a regularizer": {"regularizer": Both()},
+    "a linked loss": {"loss": "log_loss"},
+}
+
+
+@pytest.mark.parametrize("params", PARTS.values(), ids=PARTS.keys())
+def test_bfloat16_products_give_the_gradient_to_three_digits(params, bfloat16):
+    options = {"network": MLP((32, 16)), "precision": "bfloat16"} | params
+    trainer = trainer_of(**options)
+    assert trainer.flat.values.dtype == torch.float32
+    (loss, gradient), (_, lowered) = written_and_differentiated(trainer)
+    exact = trainer_of(**options | {"precision": "float32"})
+    _, (wanted_loss, wanted) = written_and_differentiated(exact)
+    assert loss == pytest.approx(wanted_loss, rel=0.02)
+    for found in (gradient, lowered):
+        assert not torch.equal(found, wanted)
+        assert (found - wanted).norm() <= 0.02 * wanted.norm()
+
+
 def test_memory_serves_batches_of_several_sizes_in_turn():
     trainer = trainer_of()
     for n_batches in (1, 2, 3, 1):

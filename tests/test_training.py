@@ -1,12 +1,13 @@
 """Training reads every row once per epoch, from memory or from where it lies."""
 
+import pickle
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 
-from skae import AutoencoderTransformer
+from skae import MLP, AutoencoderTransformer
 from skae._table import BLOCK_ENTRIES, Rows, as_dtype, blocks, weighted_rows
 from skae._training import Batches, annealed, constant, threads
 
@@ -111,3 +112,26 @@ def test_weights_have_mean_one_and_leave_out_rows_of_zero():
     assert weighted_rows(X, np.full(53, 2.0))[1] is None
     with pytest.raises(ValueError, match="zero"):
         weighted_rows(X, np.zeros(53))
+
+
+@pytest.mark.parametrize("network", [MLP((16,)), MLP((16,), dropout=0.1)])
+def test_bfloat16_products_train_float32_weights(network, digits, bfloat16):
+    options = {"network": network, "max_iter": 60, "random_state": 0, "alpha": 0}
+    options["early_stopping"] = False
+    model = AutoencoderTransformer(4, precision="bfloat16", **options).fit(digits)
+    exact = AutoencoderTransformer(4, precision="float32", **options).fit(digits)
+    assert model.precision_ == "bfloat16"
+    assert all(p.dtype == torch.float32 for p in model.module_.parameters())
+    assert model.loss_curve_ != exact.loss_curve_
+    assert model.score(digits) == pytest.approx(exact.score(digits), abs=0.02)
+    assert pickle.loads(pickle.dumps(model)).score(digits) == model.score(digits)
+
+
+def test_bfloat16_is_refused_where_it_would_only_be_slower(monkeypatch):
+    monkeypatch.setattr("torch.cpu.get_capabilities", dict, raising=False)
+    model = AutoencoderTransformer(2, precision="bfloat16", device="cpu")
+    with pytest.raises(ValueError, match="'cpu' has no arithmetic.*'float32'"):
+        model.fit(X)
+    abilities = {"avx512_bf16": True}
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: abilities, raising=False)
+    assert model.set_params(max_iter=1).fit(X).precision_ == "bfloat16"

@@ -1,0 +1,450 @@
+"""What a training step costs: in skae, and in what people would use in its place.
+
+The same network, number of epochs, batch size and Adam at a constant learning rate, in
+float32. Rounds over the methods are interleaved, and medians are printed: microseconds
+of processor time for a step (a whole fit over its number of steps), and for the
+reconstruction of a row, and the mean squared error that the fit ends with.
+
+    python tests/benchmarks/speed.py [--data FOLDER] [--threads N] [--rounds N]
+    python tests/benchmarks/speed.py --grid
+    python tests/benchmarks/speed.py --single
+
+FOLDER may hold mnist.npz; numbers of the same shape are made where it is missing.
+skorch, pythae and PyOD take part where they are installed: `pip install -e ".[bench]"`.
+With `--grid` a search over 45 fits is timed, and with `--single` one row.
+"""
+
+import argparse
+import contextlib
+import importlib.util
+import io
+import logging
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+from sklearn.model_selection import GridSearchCV, KFold, ParameterGrid
+from sklearn.neural_network import MLPRegressor
+from threadpoolctl import threadpool_limits
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+from skae import MLP, AutoencoderTransformer
+
+LEARNING_RATE = 1e-3
+PEERS = ("skorch", "pythae", "pyod")
+
+
+@dataclass(frozen=True)
+class Task:
+    """Rows, and a network from them through hidden layers to a code, and back."""
+
+    X: np.ndarray
+    hidden: tuple[int, ...]
+    code: int
+    batch_size: int
+    epochs: int
+
+    @property
+    def n_steps(self) -> int:
+        """Steps of a fit."""
+        return self.epochs * -(-len(self.X) // self.batch_size)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Widths from the rows to the code."""
+        return self.X.shape[1], *self.hidden, self.code
+
+    def warm_up(self) -> "Task":
+        """Return an epoch of two batches."""
+        return replace(self, X=self.X[: 2 * self.batch_size], epochs=1)
+
+
+def layers(sizes) -> nn.Sequential:
+    """Return linear layers with ReLU between them."""
+    modules = []
+    for n_in, n_out in pairwise(sizes):
+        modules += [nn.Linear(n_in, n_out), nn.ReLU()]
+    return nn.Sequential(*modules[:-1])
+
+
+def network(task: Task) -> nn.Sequential:
+    """Return the task's encoder and decoder."""
+    return nn.Sequential(layers(task.sizes), layers(task.sizes[::-1]))
+
+
+def forward(module: nn.Module, X: np.ndarray) -> np.ndarray:
+    """Return a module's output for all rows."""
+    with torch.no_grad():
+        return module(torch.from_numpy(X)).numpy()
+
+
+def autoencoder(task: Task, precision: str = "float32") -> AutoencoderTransformer:
+    """Return this package's estimator with the task's network, and nothing more."""
+    return AutoencoderTransformer(
+        task.code,
+        network=MLP(task.hidden, activation="relu"),
+        init="random",
+        solver="adam",
+        learning_rate=LEARNING_RATE,
+        alpha=0,
+        batch_size=task.batch_size,
+        max_iter=task.epochs,
+        early_stopping=False,
+        warm_start=True,  # for a constant learning rate
+        device="cpu",
+        precision=precision,
+        random_state=0,
+    )
+
+
+def skae(task: Task, precision: str = "float32") -> Callable:
+    """Fit this package's estimator."""
+    model = autoencoder(task, precision).fit(task.X)
+    return lambda X: model.inverse_transform(model.transform(X))
+
+
+def skae_bfloat16(task: Task) -> Callable:
+    """Fit this package's estimator with products in bfloat16."""
+    return skae(task, "bfloat16")
+
+
+def textbook(task: Task, learning_rate: float = LEARNING_RATE) -> Callable:
+    """Fit by the loop of the tutorials."""
+    model = network(task)
+    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
+    rows = TensorDataset(torch.from_numpy(task.X))
+    loader = DataLoader(rows, batch_size=task.batch_size, shuffle=True)
+    for _ in range(task.epochs):
+        total = 0.0
+        for (batch,) in loader:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(batch), batch)
+            loss.backward()
+            optimizer.step()
+            total += loss.item()
+    return lambda X: forward(model, X)
+
+
+def perceptron(task: Task) -> MLPRegressor:
+    """Return scikit-learn's network, to be fitted to its own input."""
+    return MLPRegressor(
+        hidden_layer_sizes=(*task.hidden, task.code, *task.hidden[::-1]),
+        learning_rate_init=LEARNING_RATE,
+        alpha=0,
+        batch_size=task.batch_size,
+        max_iter=task.epochs,
+        n_iter_no_change=task.epochs,
+        tol=0,
+        random_state=0,
+    )
+
+
+def mlp_regressor(task: Task) -> Callable:
+    """Fit scikit-learn's network."""
+    return perceptron(task).fit(task.X, task.X).predict
+
+
+def skorch_net(task: Task):
+    """Return a regressor of skorch."""
+    from skorch import NeuralNetRegressor
+
+    return NeuralNetRegressor(
+        lambda: network(task),
+        optimizer=torch.optim.Adam,
+        lr=LEARNING_RATE,
+        batch_size=task.batch_size,
+        max_epochs=task.epochs,
+        train_split=None,
+        iterator_train__shuffle=True,
+        verbose=0,
+    )
+
+
+def skorch(task: Task) -> Callable:
+    """Fit by skorch."""
+    return skorch_net(task).fit(task.X, task.X).predict
+
+
+def pythae(task: Task) -> Callable:
+    """Fit by pythae, which writes a folder."""
+    from pythae.models import AE, AEConfig
+    from pythae.models.base.base_utils import ModelOutput
+    from pythae.models.nn import BaseDecoder, BaseEncoder
+    from pythae.pipelines import TrainingPipeline
+    from pythae.trainers import BaseTrainerConfig
+
+    class Encoder(BaseEncoder):
+        def __init__(self):
+            super().__init__()
+            self.layers = layers(task.sizes)
+
+        def forward(self, x):
+            return ModelOutput(embedding=self.layers(x))
+
+    class Decoder(BaseDecoder):
+        def __init__(self):
+            super().__init__()
+            self.layers = layers(task.sizes[::-1])
+
+        def forward(self, z):
+            return ModelOutput(reconstruction=self.layers(z))
+
+    config = AEConfig(input_dim=(task.X.shape[1],), latent_dim=task.code)
+    model = AE(config, encoder=Encoder(), decoder=Decoder())
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = BaseTrainerConfig(
+            output_dir=folder,
+            num_epochs=task.epochs,
+            per_device_train_batch_size=task.batch_size,
+            learning_rate=LEARNING_RATE,
+            no_cuda=True,
+        )
+        TrainingPipeline(model=model, training_config=trainer)(train_data=task.X)
+    model.eval()
+    return lambda X: (
+        model.decoder(model.encoder(torch.from_numpy(X)).embedding)
+        .reconstruction.detach()
+        .numpy()
+    )
+
+
+def pyod(task: Task) -> Callable:
+    """Fit by PyOD, an outlier detector, with what it adds to the network left out."""
+    from pyod.models.auto_encoder import AutoEncoder
+
+    model = AutoEncoder(
+        preprocessing=False,
+        lr=LEARNING_RATE,
+        epoch_num=task.epochs,
+        batch_size=task.batch_size,
+        optimizer_params={},
+        hidden_neuron_list=[*task.hidden, task.code],
+        batch_norm=False,
+        dropout_rate=0.0,
+        verbose=0,
+    ).fit(task.X)
+    return lambda X: forward(model.model, X)
+
+
+METHODS = {
+    "textbook": textbook,
+    "mlp_regressor": mlp_regressor,
+    "skorch": skorch,
+    "pythae": pythae,
+    "pyod": pyod,
+    "skae": skae,
+}
+
+
+def methods(precisions: bool) -> dict[str, Callable]:
+    """Return the methods that can be run here."""
+    found = {
+        name: method
+        for name, method in METHODS.items()
+        if name not in PEERS or importlib.util.find_spec(name)
+    }
+    for name in PEERS:
+        if name not in found:
+            print(f'{name} is not installed; `pip install -e ".[bench]"` brings it')
+    if precisions and _has_bfloat16():
+        found["skae, bfloat16"] = skae_bfloat16
+    return found
+
+
+def _has_bfloat16():
+    try:
+        skae_bfloat16(Task(np.eye(8, dtype=np.float32), (), 2, 8, epochs=1))
+    except ValueError as error:
+        print(error)
+        return False
+    return True
+
+
+def made(n: int, d: int) -> np.ndarray:
+    """Return rows near a curved surface of six dimensions, between 0 and 1."""
+    rng = np.random.default_rng(0)
+    bent = np.tanh(rng.standard_normal((n, 6)) @ rng.standard_normal((6, d)))
+    X = bent + 0.1 * rng.standard_normal((n, d))
+    return ((X - X.min()) / (X.max() - X.min())).astype(np.float32)
+
+
+def images(folder: Path | None) -> np.ndarray:
+    """Return 60,000 rows of 784 numbers between 0 and 1."""
+    path = folder and folder / "mnist.npz"
+    if path is None or not path.exists():
+        return made(60_000, 784)
+    with np.load(path, allow_pickle=False) as arrays:
+        return (arrays["X_train"].reshape(-1, 784) / 255).astype(np.float32)
+
+
+def tasks(folder: Path | None) -> dict[str, Task]:
+    """Return what is to be fitted."""
+    digits = (load_digits().data / 16).astype(np.float32)
+    mnist = images(folder)
+    return {
+        "digits 64-32-8, batch 200": Task(digits, (32,), 8, 200, epochs=150),
+        "50,000 x 50: 64-32-8, batch 256": Task(
+            made(50_000, 50), (64, 32), 8, 256, epochs=4
+        ),
+        "MNIST 256-64-32, batch 256": Task(mnist, (256, 64), 32, 256, epochs=1),
+        "MNIST 1000-500-250-30, batch 256": Task(
+            mnist[:20_000], (1000, 500, 250), 30, 256, epochs=1
+        ),
+    }
+
+
+@contextlib.contextmanager
+def silence():
+    """Let nothing be printed: some peers report whatever they are told."""
+    logging.disable(logging.CRITICAL)
+    try:
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def measure(method: Callable, task: Task) -> dict[str, float]:
+    """Return what a fit and a reconstruction cost, and how good it is."""
+    with silence():
+        start = time.process_time()
+        reconstruct = method(task)
+        fitted = time.process_time()
+        rows = task.X[:10_000]
+        error = float(np.square(reconstruct(rows) - rows).mean())
+        done = time.process_time()
+    return {
+        "us a step": (fitted - start) / task.n_steps * 1e6,
+        "us a row": (done - fitted) / len(rows) * 1e6,
+        "final loss": error,
+    }
+
+
+def compare(name: str, task: Task, found: dict, n_rounds: int) -> None:
+    """Print a table of medians over interleaved rounds."""
+    for method in found.values():
+        measure(method, task.warm_up())
+    rounds = [
+        {"method": label, **measure(method, task)}
+        for _ in range(n_rounds)
+        for label, method in found.items()
+    ]
+    table = pd.DataFrame(rounds).groupby("method", sort=False).median()
+    steps = table["us a step"]
+    for label in ("textbook", "mlp_regressor"):
+        table[f"{label} / it"] = steps[label] / steps
+    print(f"\n{name}, {task.n_steps} steps")
+    print(table.to_string(float_format=lambda x: f"{x:.4g}"), flush=True)
+
+
+GRID = {"learning_rate": [1e-3, 3e-3, 1e-2], "alpha": [0.0, 1e-4, 1e-2]}
+
+
+def search(estimator, names: dict[str, str], X, y=None) -> None:
+    """Fit an estimator for nine settings on five folds."""
+    grid = {names.get(name, name): values for name, values in GRID.items()}
+    GridSearchCV(estimator, grid, cv=5, refit=False, error_score="raise").fit(X, y)
+
+
+def search_by_hand(task: Task) -> None:
+    """Do the same with the loop of the tutorials; it knows no alpha."""
+    for parameters in ParameterGrid(GRID):
+        for train, test in KFold(5).split(task.X):
+            part = replace(task, X=task.X[train])
+            reconstruct = textbook(part, parameters["learning_rate"])
+            np.square(reconstruct(task.X[test]) - task.X[test]).mean()
+
+
+def grid(n_rounds: int) -> None:
+    """Print the processor seconds of a search over 45 fits of 10 epochs."""
+    task = Task((load_digits().data / 16).astype(np.float32), (32,), 8, 200, epochs=10)
+    model = autoencoder(task).set_params(warm_start=False)
+    rename = {"learning_rate": "learning_rate_init"}
+    searches = {
+        "textbook": lambda: search_by_hand(task),
+        "mlp_regressor": lambda: search(perceptron(task), rename, task.X, task.X),
+        "skae": lambda: search(model, {}, task.X),
+    }
+    if importlib.util.find_spec("skorch"):
+        rename = {"learning_rate": "lr", "alpha": "optimizer__weight_decay"}
+        net = skorch_net(task)
+        searches["skorch"] = lambda: search(net, rename, task.X, task.X)
+    seconds = {name: [] for name in searches}
+    for _ in range(n_rounds + 1):
+        for name, run in searches.items():
+            start = time.process_time()
+            run()
+            seconds[name].append(time.process_time() - start)
+    medians = {name: float(np.median(s[1:])) for name, s in seconds.items()}
+    print("\n45 fits in a grid search, processor seconds")
+    for name, median in medians.items():
+        ratio = median / medians["skae"]
+        print(f"{name:15} {median:6.2f}   {ratio:5.2f} times skae's")
+
+
+def single(n_rounds: int) -> None:
+    """Print the microseconds that one row takes, beside PCA."""
+    X = load_digits().data
+    models = {
+        "PCA": PCA(8).fit(X),
+        "skae": AutoencoderTransformer(8, max_iter=1, random_state=0).fit(X),
+    }
+    print("\nOne row, microseconds: transform, inverse_transform")
+    for name, model in models.items():
+        codes = model.transform(X[:1])
+        times = [
+            min(_repeated(call) for _ in range(n_rounds))
+            for call in (
+                lambda model=model: model.transform(X[:1]),
+                lambda model=model, codes=codes: model.inverse_transform(codes),
+            )
+        ]
+        print(f"{name:5}", *(f"{t * 1e6:7.0f}" for t in times))
+
+
+def _repeated(call, n=300):
+    start = time.perf_counter()
+    for _ in range(n):
+        call()
+    return (time.perf_counter() - start) / n
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--data", type=Path, help="folder with mnist.npz")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--grid", action="store_true")
+    parser.add_argument("--single", action="store_true")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    os.environ["TQDM_DISABLE"] = "1"
+    torch.set_num_threads(arguments.threads)
+    print(f"{arguments.threads} threads, torch {torch.__version__}")
+    with threadpool_limits(arguments.threads):
+        if arguments.grid:
+            grid(arguments.rounds)
+        elif arguments.single:
+            single(arguments.rounds)
+        else:
+            found = methods(precisions=True)
+            for name, task in tasks(arguments.data).items():
+                compare(name, task, found, arguments.rounds)
+
+
+if __name__ == "__main__":
+    main()
