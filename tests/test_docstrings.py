@@ -14,7 +14,9 @@ CLASSES = [cls for cls in CLASSES if inspect.isclass(cls)]
 METHODS = [
     getattr(cls, name)
     for cls in CLASSES
-    for name in vars(cls)
+    for role in cls.__mro__
+    for name in vars(role)
+    if role.__module__.partition(".")[0] == "skae"
     if not name.startswith("_") and inspect.isfunction(getattr(cls, name))
 ]
 DEFAULT = re.compile(r"default=(?P<value>.+)$", re.DOTALL)
