@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skae._coding import LARGEST, decode, encode, require
+from skae._coding import LARGEST, decode, encode, histogram, require
 
 MAGIC, VERSION = b"skae", 1
 DTYPES = {size: np.dtype(f"<f{size}") for size in (2, 4, 8)}
-HEADER = struct.Struct("<4sHH8sIIQQQQQdI")
+HEADER = struct.Struct("<4sHH8sIIIQQQQQdI")
 CRC = struct.Struct("<I")
 
 EXACT = LARGEST  # the correction of an entry that is stored as it is
@@ -54,11 +54,21 @@ class Message:
     step: float
     exact: np.ndarray
 
-    @property
-    def columns(self) -> list[np.ndarray]:
-        """All integers, in the order in which they are coded."""
-        corrections = [self.corrected.astype(np.int64), self.corrections.ravel()]
-        return [*self.levels.T, *(corrections if len(self.corrections) else [])]
+    def columns(self, n_groups: int) -> list[np.ndarray]:
+        """Return all integers in columns, with features' corrections in groups."""
+        if not len(self.corrections):
+            return [*self.levels.T]
+        groups = np.split(self.corrections.T.ravel(), n_groups)
+        return [*self.levels.T, self.corrected.astype(np.int64), *groups]
+
+    def best_grouping(self) -> int:
+        """Return whether features share a histogram: in 1 group or as many as they."""
+
+        def n_bits(n_groups):
+            return sum(histogram(c).n_bits() for c in self.columns(n_groups))
+
+        n_features = self.corrections.shape[1]
+        return min((1, n_features), key=n_bits) if len(self.corrections) else 1
 
 
 class Header(NamedTuple):
@@ -70,6 +80,7 @@ class Header(NamedTuple):
     fingerprint: bytes
     n_components: int
     n_features: int
+    n_groups: int
     n_rows: int
     n_corrected: int
     n_exact: int
@@ -87,9 +98,11 @@ class Header(NamedTuple):
     @property
     def lengths(self) -> list[int]:
         """Number of values in each column."""
-        corrections = [self.n_rows, self.n_corrected * self.n_features]
         codes = [self.n_rows] * self.n_components
-        return codes + (corrections if self.n_corrected else [])
+        if not self.n_corrected:
+            return codes
+        group = self.n_corrected * self.n_features // self.n_groups
+        return [*codes, self.n_rows, *[group] * self.n_groups]
 
 
 def fingerprint(arrays: list[np.ndarray]) -> bytes:
@@ -111,7 +124,9 @@ def checksum(columns: list[np.ndarray]) -> int:
 
 def pack(message: Message, fingerprint: bytes) -> bytes:
     """Return a message as bytes, for readers with the model of this fingerprint."""
-    tables, words = encode(message.columns)
+    n_groups = message.best_grouping()
+    columns = message.columns(n_groups)
+    tables, words = encode(columns)
     header = Header(
         magic=MAGIC,
         version=VERSION,
@@ -119,13 +134,14 @@ def pack(message: Message, fingerprint: bytes) -> bytes:
         fingerprint=fingerprint,
         n_components=message.levels.shape[1],
         n_features=message.corrections.shape[1],
+        n_groups=n_groups,
         n_rows=len(message.levels),
         n_corrected=len(message.corrections),
         n_exact=len(message.exact),
         n_table_bytes=len(tables),
         n_words=len(words) // 4,
         step=message.step,
-        checksum=checksum(message.columns),
+        checksum=checksum(columns),
     )
     steps = message.steps.astype("<f4").tobytes()
     exact = message.exact.astype(DTYPES[header.itemsize]).tobytes()
@@ -173,6 +189,7 @@ def check_model(header: Header, fingerprint: bytes, shape: tuple[int, int]) -> N
             f"model {fingerprint.hex()}. Load the model that compressed it."
         )
     require((header.n_components, header.n_features) == shape)
+    require(header.n_groups in (1, header.n_features))
 
 
 def check_size(header: Header, max_bytes: int) -> None:
@@ -193,13 +210,13 @@ def read_body(header: Header, data: bytes) -> Message:
     steps, tables, words, exact = (data[start:end] for start, end in pairwise(ends))
     columns = decode(tables, words, header.lengths)
     require(checksum(columns) == header.checksum, "its integers are not what they were")
-    k = header.n_components
-    corrected, corrections = columns[k:] or [np.zeros(header.n_rows), np.empty(0)]
+    k, shape = header.n_components, (header.n_features, header.n_corrected)
+    corrected, *groups = columns[k:] or [np.zeros(header.n_rows), np.empty(0)]
     message = Message(
         levels=np.column_stack(columns[:k]),
         steps=np.frombuffer(steps, dtype="<f4"),
         corrected=corrected == 1,
-        corrections=corrections.reshape(header.n_corrected, header.n_features),
+        corrections=np.concatenate(groups).reshape(shape).T,
         step=header.step,
         exact=np.frombuffer(exact, dtype=DTYPES[header.itemsize]),
     )

@@ -293,6 +293,14 @@ def test_equal_rows_take_no_bytes_each(model, X):
     assert len(many) <= len(few) + 4 * model.n_components_
 
 
+def test_features_share_a_histogram_where_few_rows_are_corrected(model, X):
+    n_groups = [
+        Header(*HEADER.unpack_from(model.compress(rows, max_error=0.3))).n_groups
+        for rows in (X[:4], np.tile(X, (9, 1)))
+    ]
+    assert n_groups == [1, 64]
+
+
 def test_constant_data_come_back():
     rows = np.full((30, 3), 5.0)
     model = fitted(rows, n_components=2)
@@ -405,6 +413,7 @@ FIELDS = {
     "itemsize": 3,
     "n_components": 5,
     "n_features": 63,
+    "n_groups": 2,
     "n_rows": 0,
     "n_corrected": 2**63,
     "n_exact": 1,
@@ -513,10 +522,10 @@ GOLDEN_LEVELS = np.array(
 )
 GOLDEN_CORRECTIONS = np.array([[0, 0, 1, -1], [EXACT, 0, 7, 0]])
 GOLDEN = (
-    "736b6165010004000001020304050607030000000400000005000000000000000200000000000000"
-    "010000000000000024000000000000000500000000000000000000000000c03f9f32e7ea0000003f"
-    "0000803e000080350201020208000a010a0affff7f0402030403feff3f430100010a030103020c03"
-    "ffffff3f000020299c225c0c2e11073988a7e86e01000000caf2497113e5f197"
+    "736b6165010004000001020304050607030000000400000001000000050000000000000002000000"
+    "00000000010000000000000024000000000000000500000000000000000000000000c03ff15647e4"
+    "0000003f0000803e000080350201020208000a010a0affff7f0402030403feff3f430100010a0301"
+    "03020c03ffffff3f000000d9bb165c0c5ce3b00203e5d39c01000000caf2497139edbabd"
 )
 
 
