@@ -108,10 +108,12 @@ def _unfolded(number: int) -> int:
 
 
 def pack_numbers(numbers: np.ndarray) -> bytes:
-    """Return integers from 0 to 2**35 in base 128, the lowest digit first.
+    """Return integers >= 0 in base 128, the lowest digit first.
 
     A digit has 128 added where another one follows.
     """
+    if numbers.max() >> 7 * MOST_DIGITS:
+        raise ValueError("Got too many rows to compress at once. Split X into parts.")
     higher = numbers[:, np.newaxis] >> 7 * np.arange(1, MOST_DIGITS + 1)
     follows = higher > 0
     digits = np.column_stack([numbers, higher[:, :-1]]) & 127 | follows << 7

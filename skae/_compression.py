@@ -19,7 +19,7 @@ PROBE_DECODINGS = 20_000  # fewer rows for curvatures, where components are many
 PROBE = 0.25  # standard deviations that a component is moved by
 LEAST = 1e-6  # of the largest curvature, which any component has
 PERFECT = 1e-10  # mean loss, in standardised units, that is rounding alone
-HALVINGS, NARROWING = 64, 0.9
+HALVINGS, NARROWING = 64, 0.9  # most halvings of a width, and a small cut
 
 # How far the reconstructions of two machines may be apart, in standardised units, and
 # the share of max_error that corrections leave free for it.
@@ -54,8 +54,8 @@ def steps_of_width(width, curvature: np.ndarray, largest: np.ndarray) -> np.ndar
     largest magnitude of each component: it bounds how fine a step can be, and beyond
     twice of it all is rounded to zero anyway. Steps are numbers of float32.
     """
-    coarsest = np.where(largest > 0, 4 * largest, 1.0)
-    steps = np.clip(width / np.sqrt(curvature), 4 * coarsest / LARGEST, coarsest)
+    finest, coarsest = 16 * largest / LARGEST, np.where(largest > 0, 4 * largest, 1.0)
+    steps = np.clip(width / np.sqrt(curvature), finest, coarsest)
     return np.maximum(steps.astype(np.float32), np.finfo(np.float32).tiny)
 
 
@@ -65,14 +65,14 @@ def quantise(values: np.ndarray, steps) -> np.ndarray:
     return np.clip(levels, 1 - LARGEST, LARGEST - 1).astype(np.int64)
 
 
-def within(loss: Callable, codes: np.ndarray, steps: Callable, added_error: float):
+def within(loss: Callable, codes: np.ndarray, steps_of: Callable, added_error: float):
     """Return a test of whether a width's steps add so little to the loss of codes."""
     exact = loss(codes)
     most = exact + added_error * max(exact, PERFECT)
 
     def fits(width):
-        step = steps(width)
-        return loss(quantise(codes, step) * step) <= most
+        steps = steps_of(width)
+        return loss(quantise(codes, steps) * steps) <= most
 
     return fits
 
@@ -209,25 +209,19 @@ class CompressionMixin:
 
     def _steps(self, X, codes, added_error):
         """Return steps for the codes of rows, chosen on a part and tried on all."""
-        n, k = codes.shape
-        few = max(100, PROBE_DECODINGS // k)
-        loss = partial(self._mean_loss, thinned(X, few))
-        steps = partial(
+        n_few = max(100, PROBE_DECODINGS // codes.shape[1])
+        few = partial(self._mean_loss, thinned(X, n_few))
+        steps_of = partial(
             steps_of_width,
-            curvature=curvatures(loss, thinned(codes, few)),
+            curvature=curvatures(few, thinned(codes, n_few)),
             largest=np.abs(codes).max(axis=0),
         )
-        sample = thinned(codes, SAMPLE_ROWS)
-        loss = partial(self._mean_loss, thinned(X, SAMPLE_ROWS))
-        start = np.sqrt(12 * added_error * max(loss(sample), PERFECT) / k)
-        width = widest(within(loss, sample, steps, added_error), start)
-        if n > SAMPLE_ROWS:
-            fits = within(partial(self._mean_loss, X), codes, steps, added_error)
-            for _ in range(HALVINGS):
-                if fits(width):
-                    break
-                width *= NARROWING
-        return steps(width)
+        some = partial(self._mean_loss, thinned(X, SAMPLE_ROWS))
+        fits = within(some, thinned(codes, SAMPLE_ROWS), steps_of, added_error)
+        width = widest(fits, start=np.sqrt(added_error))
+        fits = within(partial(self._mean_loss, X), codes, steps_of, added_error)
+        widths = width * NARROWING ** np.arange(HALVINGS)
+        return steps_of(next(filter(fits, widths), widths[-1]))
 
     def _mean_loss(self, X, codes):
         """Return the mean loss between the entries of rows and what codes decode to."""
@@ -243,7 +237,7 @@ class CompressionMixin:
         corrected = np.zeros(n, dtype=bool)
         if max_error is None:
             return corrected, np.empty((0, d), dtype=int), 1.0, np.empty(0, dtype)
-        step = 2 * (1 - FREE) * max_error
+        step = 2 * (1 - FREE) * float(max_error)
         corrections, exact = [], []
         for block, guess in self._decoded(codes):
             rows = dense(X[block])
@@ -259,16 +253,16 @@ class CompressionMixin:
     def _disagreement(self, guess, rows):
         """Return how far a reader's reconstruction may be from the writer's."""
         magnitude = self.scale_ + np.abs(guess - self.mean_)
-        return DISAGREEMENT[self.precision_] * magnitude + np.spacing(np.abs(rows))
+        with np.errstate(over="ignore"):
+            spacing = np.spacing(np.abs(rows)).astype(np.float64)
+        return DISAGREEMENT[self.precision_] * magnitude + spacing
 
     def _decoded(self, codes):
         """Yield slices of rows, and the reconstructions in float64 and in the unit."""
+        in_unit = self.module_.loss.reconstruction
         for block in blocks(len(codes), self.n_features_in_):
             output = self.module_.decode(self._tensor(codes[block]))
-            yield (
-                block,
-                self.module_.loss.reconstruction(output, self.mean_, self.scale_),
-            )
+            yield block, in_unit(output, self.mean_, self.scale_)
 
     def _rows(self, message):
         """Return the rows that a message stands for."""
