@@ -14,10 +14,10 @@ CLASSES = [cls for cls in CLASSES if inspect.isclass(cls)]
 METHODS = [
     getattr(cls, name)
     for cls in CLASSES
-    for role in cls.__mro__
-    for name in vars(role)
-    if role.__module__.partition(".")[0] == "skae"
-    if not name.startswith("_") and inspect.isfunction(getattr(cls, name))
+    for name in dir(cls)
+    if not name.startswith("_")
+    and inspect.isfunction(getattr(cls, name))
+    and getattr(cls, name).__module__.startswith("skae")
 ]
 DEFAULT = re.compile(r"default=(?P<value>.+)$", re.DOTALL)
 
