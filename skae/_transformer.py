@@ -16,6 +16,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from skae._build import INITS, Blueprint, check_attributes
+from skae._compression import CompressionMixin
 from skae._fitting import Fit, choose, draw_seed
 from skae._sklearn import (
     HasMethods,
@@ -58,6 +59,7 @@ SKOPS_TRUSTED = (
 class AutoencoderTransformer(
     ClassNamePrefixFeaturesOutMixin,
     CallbackSupportMixin,
+    CompressionMixin,
     TransformerMixin,
     BaseEstimator,
 ):
@@ -538,10 +540,13 @@ class AutoencoderTransformer(
         X = validate_rows(self, X)
         weight = check_sample_weight(sample_weight, X, dtype=np.float64)
         loss = null = 0.0
+        module = self.module_
         with torch.inference_mode():
             for block, rows in self._blocks(X):
-                loss += weight[block] @ self._losses(rows).mean(axis=1)
-                null += weight[block] @ self._losses(rows, known=False).mean(axis=1)
+                output = module.decode(module.encode(rows))
+                constant = module.offset.expand_as(rows)
+                loss += weight[block] @ self._losses(rows, output).mean(axis=1)
+                null += weight[block] @ self._losses(rows, constant).mean(axis=1)
         return float(loss == 0) if null == 0 else float(1 - loss / null)
 
     def reconstruction_error(self, X, per_feature=False):
@@ -566,10 +571,11 @@ class AutoencoderTransformer(
         check_is_fitted(self)
         X = validate_rows(self, X)
         errors = np.empty(X.shape if per_feature else X.shape[:1])
-        unit = self.scale_**self.module_.loss.power
+        module = self.module_
+        unit = self.scale_**module.loss.power
         with torch.inference_mode():
             for block, rows in self._blocks(X):
-                losses = self._losses(rows) * unit
+                losses = self._losses(rows, module.decode(module.encode(rows))) * unit
                 errors[block] = losses if per_feature else losses.mean(axis=1)
         return errors
 
@@ -601,16 +607,12 @@ class AutoencoderTransformer(
         clipped = array.clip(-LARGEST_INPUT, LARGEST_INPUT)
         return torch.from_numpy(clipped).to(self.module_.offset)
 
-    def _losses(self, rows, known=True):
-        """Return the loss of each entry, of the model or of one that knows no code."""
-        module = self.module_
+    def _losses(self, rows, output):
+        """Return the loss of each entry of an output."""
+        loss = self.module_.loss
         mean = torch.tensor(self.mean_).to(rows)  # a copy: it may lie on disk
-        target = module.loss.target(rows, mean, self.scale_)
-        if known:
-            output = module.decode(module.encode(rows))
-        else:
-            output = module.offset.expand_as(rows)
-        return module.loss.elementwise(output, target).cpu().numpy().astype(np.float64)
+        target = loss.target(rows, mean, self.scale_)
+        return loss.elementwise(output, target).cpu().numpy().astype(np.float64)
 
     def _in_unit(self, output):
         return self.module_.loss.reconstruction(output, self.mean_, self.scale_)

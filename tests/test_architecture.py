@@ -13,6 +13,8 @@ FILES = sorted(ROOT.glob("*.py"))
 # From the lowest to the highest: a module imports only from modules before it.
 ORDER = [
     "_version",
+    "_coding",
+    "_message",
     "_sklearn",
     "_random",
     "_recipe",
@@ -29,11 +31,20 @@ ORDER = [
     "_build",
     "_training",
     "_course",
+    "_compression",
     "_fitting",
     "_transformer",
     "__init__",
 ]
-WITHOUT_TORCH = ["_table", "_linear", "_spec", "_sklearn", "_version"]
+WITHOUT_TORCH = [
+    "_table",
+    "_linear",
+    "_spec",
+    "_sklearn",
+    "_coding",
+    "_message",
+    "_version",
+]
 FORBIDDEN = {"eval", "exec", "__import__", "importlib", "pickle", "load", "save"}
 READERS = {"torch", "np", "joblib", "skops"}
 

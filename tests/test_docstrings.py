@@ -14,8 +14,10 @@ CLASSES = [cls for cls in CLASSES if inspect.isclass(cls)]
 METHODS = [
     getattr(cls, name)
     for cls in CLASSES
-    for name in vars(cls)
-    if not name.startswith("_") and inspect.isfunction(getattr(cls, name))
+    for name in dir(cls)
+    if not name.startswith("_")
+    and inspect.isfunction(getattr(cls, name))
+    and getattr(cls, name).__module__.startswith("skae")
 ]
 DEFAULT = re.compile(r"default=(?P<value>.+)$", re.DOTALL)
 
