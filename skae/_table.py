@@ -16,6 +16,7 @@ DTYPES = (np.float64, np.float32, np.float16)
 LARGEST, SMALLEST = 1e150, 1e-150
 
 BLOCK_ENTRIES = 2**20  # 8 MB of float64: small beside any data, large beside a call
+BLOCK_ROWS = 2**12  # hidden layers may be wider than the rows
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,8 @@ def check_magnitude(X):
 
 
 def blocks(n_rows, n_columns):
-    """Yield slices that cover the rows, each of about 8 MB of float64."""
-    size = max(1, BLOCK_ENTRIES // max(1, n_columns))
+    """Yield slices that cover the rows, each of at most 8 MB of float64."""
+    size = min(BLOCK_ROWS, max(1, BLOCK_ENTRIES // max(1, n_columns)))
     return (slice(i, min(i + size, n_rows)) for i in range(0, n_rows, size))
 
 

@@ -160,9 +160,11 @@ class AutoencoderTransformer(
     device : "auto", str or torch.device, default="auto"
         Where to compute. "auto" is "cuda" or "mps" where there is one, else "cpu".
 
-    precision : {"auto", "float32", "float64"}, default="auto"
+    precision : {"auto", "bfloat16", "float32", "float64"}, default="auto"
         What to compute in. "auto" is "float64" for float64 input of at most 500 rows,
-        else "float32".
+        else "float32". With "bfloat16", training computes products in it, while
+        weights and all else are float32: faster for wide networks, on processors and
+        GPUs that have instructions for it; an error elsewhere.
 
     random_state : int, RandomState instance or None, default=None
         Determines weights, held-out rows and batches. The same int gives the same bits,

@@ -298,9 +298,9 @@ def tasks(folder: Path | None) -> dict[str, Task]:
         "50,000 x 50: 64-32-8, batch 256": Task(
             made(50_000, 50), (64, 32), 8, 256, epochs=4
         ),
-        "MNIST 256-64-32, batch 256": Task(mnist, (256, 64), 32, 256, epochs=1),
+        "MNIST 256-64-32, batch 256": Task(mnist, (256, 64), 32, 256, epochs=3),
         "MNIST 1000-500-250-30, batch 256": Task(
-            mnist[:20_000], (1000, 500, 250), 30, 256, epochs=1
+            mnist[:20_000], (1000, 500, 250), 30, 256, epochs=2
         ),
     }
 
@@ -351,6 +351,8 @@ def compare(name: str, task: Task, found: dict, n_rounds: int) -> None:
 
 
 GRID = {"learning_rate": [1e-3, 3e-3, 1e-2], "alpha": [0.0, 1e-4, 1e-2]}
+PERCEPTRON = {"learning_rate": "learning_rate_init"}
+SKORCH = {"learning_rate": "lr", "alpha": "optimizer__weight_decay"}
 
 
 def search(estimator, names: dict[str, str], X, y=None) -> None:
@@ -372,16 +374,13 @@ def grid(n_rounds: int) -> None:
     """Print the processor seconds of a search over 45 fits of 10 epochs."""
     task = Task((load_digits().data / 16).astype(np.float32), (32,), 8, 200, epochs=10)
     model = autoencoder(task).set_params(warm_start=False)
-    rename = {"learning_rate": "learning_rate_init"}
     searches = {
         "textbook": lambda: search_by_hand(task),
-        "mlp_regressor": lambda: search(perceptron(task), rename, task.X, task.X),
+        "mlp_regressor": lambda: search(perceptron(task), PERCEPTRON, task.X, task.X),
         "skae": lambda: search(model, {}, task.X),
     }
     if importlib.util.find_spec("skorch"):
-        rename = {"learning_rate": "lr", "alpha": "optimizer__weight_decay"}
-        net = skorch_net(task)
-        searches["skorch"] = lambda: search(net, rename, task.X, task.X)
+        searches["skorch"] = lambda: search(skorch_net(task), SKORCH, task.X, task.X)
     seconds = {name: [] for name in searches}
     for _ in range(n_rounds + 1):
         for name, run in searches.items():
