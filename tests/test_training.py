@@ -130,7 +130,7 @@ def test_bfloat16_products_train_float32_weights(network, digits, bfloat16):
 def test_bfloat16_is_refused_where_it_would_only_be_slower(monkeypatch):
     monkeypatch.setattr("torch.cpu.get_capabilities", dict, raising=False)
     model = AutoencoderTransformer(2, precision="bfloat16", device="cpu")
-    with pytest.raises(ValueError, match="'cpu' has no arithmetic.*'float32'"):
+    with pytest.raises(ValueError, match=r"'cpu' has no arithmetic.*'float32'"):
         model.fit(X)
     abilities = {"avx512_bf16": True}
     monkeypatch.setattr("torch.cpu.get_capabilities", lambda: abilities, raising=False)
