@@ -144,7 +144,7 @@ class Fit:
 
     def revive(self, fitted) -> Course:
         """Return a course that goes on from a fitted estimator's weights."""
-        path = LinearPath(fitted.mean_, fitted.scale_, axes=None, deviation=None)
+        path = LinearPath(fitted.mean_, fitted.scale_, axes=None, deviations=None)
         course = self._course(copy.deepcopy(fitted.module_), path)
         course.loss_curve = list(fitted.loss_curve_)
         course.validation_loss_curve = list(fitted.validation_loss_curve_)
@@ -195,6 +195,7 @@ class Fit:
             "explained_variance_ratio_": self._explained(course),
             "loss_curve_": list(course.loss_curve),
             "validation_loss_curve_": list(course.validation_loss_curve),
+            "n_active_components_": self._n_active(course, model),
             "best_iter_": course.best_iter,
             "n_iter_": len(course.loss_curve),
             "batch_size_": c.batch_size,
@@ -275,11 +276,23 @@ class Fit:
             n_needed = np.argmax(enough) + 1 if enough.any() else len(enough)
             final.n_dropped = int(len(enough) - n_needed)
 
+    def _n_active(self, course, model):
+        variances = code_variances(model, course.trainer.batches.sample(SHARE_ROWS))
+        return int(model.regularizer.active(variances).sum())
+
     def _explained(self, course):
         k = self.choices.blueprint.n_components - course.n_dropped
         n = max(100, min(SHARE_ROWS, SHARE_DECODINGS // k))
         rows = course.trainer.batches.sample(n)
         return np.diff(course.shares(rows), prepend=0.0)[:k]
+
+
+@torch.no_grad()
+def code_variances(model, batches: Batches) -> np.ndarray:
+    """Return the weighted variance of each component over rows, (n_components,)."""
+    codes = torch.cat([model.encode(rows) for rows, _ in batches.blocks()])
+    shares = batches.weight / batches.weight.sum()
+    return (shares @ (codes - shares @ codes).square()).cpu().numpy()
 
 
 def _take(weight, index):

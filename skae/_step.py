@@ -177,10 +177,14 @@ class WrittenGradient:
 
     target : callable
         `target(rows)` is what outputs are compared with.
+
+    generator : torch.Generator
+        Where noise comes from.
     """
 
-    def __init__(self, model, target: Callable):
+    def __init__(self, model, target: Callable, generator: torch.Generator):
         self.model = model
+        self.generator = generator
         self.loss = model.loss
         self.target = target
         # Nothing is added for losses in standardised units.
@@ -192,7 +196,8 @@ class WrittenGradient:
         """Write the gradient of the mean loss, and return that loss."""
         encoder, decoder, gradient = self._memory(rows)
         target = self.target(rows)
-        output = decoder.forward(encoder.forward(self.model.noise(rows)))
+        noisy = self.model.noise.disturb(rows, self.generator)
+        output = decoder.forward(encoder.forward(noisy))
         if self.offset is not None:
             output += self.offset
         self.loss.derivative(output, target, gradient)

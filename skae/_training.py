@@ -168,7 +168,9 @@ class Objective:
     def loss(self, rows: Tensor, weights: Tensor | None) -> Tensor:
         """Return the weighted mean loss of a batch."""
         with Seeded(self.generator) if self.draws_unasked else nullcontext():
-            losses = self.model.objective(rows, self.target(rows), self.generator)
+            losses = self.model.objective(
+                rows, self.target(rows), self.generator, weights
+            )
         return losses.mean() if weights is None else (weights * losses).mean()
 
     def validate(self, batches: Batches) -> float:
@@ -182,8 +184,8 @@ class Objective:
         """Return the loss of each row, in evaluation mode."""
         self.model.eval()
         losses = [
-            self.model.validation(rows, self.target(rows)).cpu()
-            for rows, _ in batches.blocks()
+            self.model.validation(rows, self.target(rows), weights).cpu()
+            for rows, weights in batches.blocks()
         ]
         return torch.cat(losses).numpy().astype(np.float64)
 
@@ -267,7 +269,9 @@ class Trainer:
         self.gradient = self.differentiate
         objective.probe(batches)
         if objective.model.writable and not objective.draws_unasked:
-            self.gradient = WrittenGradient(objective.model, objective.target)
+            self.gradient = WrittenGradient(
+                objective.model, objective.target, objective.generator
+            )
 
     @property
     def n_batches(self) -> int:
