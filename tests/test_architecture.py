@@ -18,6 +18,7 @@ ORDER = [
     "_recipe",
     "_spec",
     "_step",
+    "_code",
     "losses",
     "noise",
     "_table",
