@@ -52,6 +52,7 @@ class AsksNothing:
     """
 
     cure = "Weaken the regularizer."
+    guarded = True  # whether to give way to the start that is not clearly beaten
 
     @property
     def neutral(self) -> bool:
@@ -151,6 +152,8 @@ class AsksNothing:
 
 class NormalPrior(AsksNothing):
     """Codes are to follow the standard normal distribution."""
+
+    guarded = False  # no single row shows how all follow it, as a test on rows asks
 
     def start(self, deviations: np.ndarray, n_features: int):
         """Return factors that make principal scores of variance 1, and back."""

@@ -160,15 +160,16 @@ class Fit:
     def settle(self, course: Course) -> Course:
         """Return the course to end with; it may have epochs yet to run.
 
-        Where rows were held out, a network that is not clearly better than PCA on them
-        gives way to PCA of all rows, and on little data one that is better is trained
-        once more on all rows.
+        Where rows were held out, a network that is not clearly better than PCA on them,
+        penalties included, gives way to PCA of all rows, unless a prior is asked for.
+        On little data one that is better is trained once more on all rows.
         """
         course.retreat()
         if self.choices.goes_on or not len(self.choices.held_out):
             self._cut(course, course)
             return course
-        if not recipe.clearly_lower(*course.held_out_losses()):
+        guarded = course.model.regularizer.guarded
+        if guarded and not recipe.clearly_lower(*course.held_out_losses()):
             course.give_up()
             return self._once_more(course, n_epochs=0)
         enough = course.stopped or course.diverged

@@ -1,11 +1,13 @@
 """Regularizers: what a code is asked to be, beside sufficient for reconstruction."""
 
 import math
+from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from skae._code import (
@@ -28,6 +30,7 @@ CHUNK = 1024  # rows that are compared with each other, n^2 numbers at a time
 EXACT = 8  # components up to which the whole Jacobian is computed
 N_PROJECTIONS = 2  # random combinations of components beyond
 N_VIEWS = 2  # pairs of draws by which a variational code is judged
+LARGEST_EXPONENT = 20.0  # the variational bound goes on as a line from there
 HEAD = 32  # units that tell the posterior's variance
 CRITIC = (64, 64)
 
@@ -563,7 +566,7 @@ class Posterior(NormalPrior, nn.Module):
         samples' differences is one on the bound.
         """
         shares, divergence = shares_of(weights, codes), self.divergence(codes)
-        noise, mean = shares @ losses, shares @ divergence
+        noise, mean = shares @ losses, (shares @ divergence).clamp(max=LARGEST_EXPONENT)
         return mean.exp() * (losses + noise * (divergence - mean))
 
 
@@ -676,13 +679,19 @@ class Adversarial(NormalPrior, Weighted):
     .. math:: \min_c \ \mathbb{E} \, \log(1 + e^{-c(y)}) + \mathbb{E} \,
         \log(1 + e^{c(z)}), \qquad y \sim N(0, I)
 
+    Both learn in the same step, the encoder by the critic's gradient, reversed and
+    times `weight`. On the digits and breast cancer data that came closer to the prior
+    than steps by turns, and as close as the loss :math:`\log(1 + e^{-c(z)})` for the
+    encoder.
+
     Codes start as PCA's scores divided by their standard deviations. Since the critic
     changes, a model is judged by the discrepancy of :class:`MMD` in its place.
 
     Parameters
     ----------
-    weight : float, default=0.1
-        Strength of the encoder's part. 0 is no regularizer.
+    weight : float, default=0.3
+        Strength of the encoder's part. From 1 on, training may become unstable. 0 is no
+        regularizer.
 
     See Also
     --------
@@ -708,7 +717,7 @@ class Adversarial(NormalPrior, Weighted):
 
     _parameter_constraints = {"weight": [WEIGHT]}
 
-    def __init__(self, weight=0.1):
+    def __init__(self, weight=0.3):
         self.weight = weight
 
     def build(self, n_features: int, n_components: int) -> "Critic":
@@ -736,22 +745,19 @@ class Critic(NormalPrior, nn.Module):
         self.network = FullyConnected((n_components, *CRITIC, 1), "silu", dropout=0.0)
 
     def batch_penalty(self, codes, losses, weights, generator) -> Tensor:
-        """Return the critic's loss, plus the encoder's for a critic held fixed."""
+        """Return what the critic learns from, and the encoder's part against it."""
         drawn = standard_normal(codes.shape, codes, generator)
-        found = F.softplus(-self.network(drawn)) + F.softplus(
-            self.network(codes.detach())
-        )
+        learned = self.loss(self.network, codes.detach(), drawn)
         fixed = {name: p.detach() for name, p in self.network.named_parameters()}
-        seen = torch.func.functional_call(self.network, fixed, codes)
-        added = found - found.detach() + self.weight * self.encoder_loss(seen)
-        return added.squeeze(1)
+        deceived = self.loss(
+            partial(functional_call, self.network, fixed), codes, drawn
+        )
+        # The first two cancel but for their gradient, that of the critic.
+        return learned - learned.detach() + self.weight * (math.log(4) - deceived)
 
-    mode = "reversed"
-
-    def encoder_loss(self, seen):
-        if self.mode == "reversed":
-            return -F.softplus(seen) + math.log(4)
-        return F.softplus(-seen)
+    def loss(self, critic, codes: Tensor, drawn: Tensor) -> Tensor:
+        """Return the cross-entropy of telling each code from a draw, (n_samples,)."""
+        return (F.softplus(-critic(drawn)) + F.softplus(critic(codes))).squeeze(1)
 
     def judged(self, codes, losses, weights, generator) -> Tensor:
         """Return the loss plus the discrepancy of `MMD`, which no critic changes."""

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from parts import NOISES
 from torch import nn
 
 from skae import MLP, AutoencoderTransformer, Ordered
@@ -73,6 +74,19 @@ def test_weights_change_the_gradient():
     (_, gradient), _ = written_and_differentiated(plain)
     (_, other), _ = written_and_differentiated(weighted)
     assert (gradient - other).abs().max() > 1e-3 * gradient.abs().max()
+
+
+@pytest.mark.parametrize("noise", NOISES, ids=repr)
+def test_noise_from_the_generator_is_written_out(noise):
+    trainer = trainer_of(noise=noise)
+    generator, gradients = trainer.objective.generator, []
+    (batch,) = trainer.batches.shuffled(1, None)
+    for way in (trainer.gradient, trainer.differentiate):
+        generator.manual_seed(5)
+        way(*batch)
+        gradients.append(trainer.flat.gradient.clone())
+    assert isinstance(trainer.gradient, WrittenGradient)
+    torch.testing.assert_close(*gradients, rtol=1e-8, atol=1e-12)
 
 
 @pytest.mark.parametrize("init", ["pca", "random"])
