@@ -3,17 +3,37 @@
 from skae._transformer import SKOPS_TRUSTED, AutoencoderTransformer
 from skae._version import __version__
 from skae.networks import MLP
-from skae.regularizers import Ordered, Regularizer
+from skae.noise import GaussianNoise, MaskingNoise, Noise, SwapNoise
+from skae.regularizers import (
+    MMD,
+    Adversarial,
+    Contractive,
+    Ordered,
+    Regularizer,
+    Sparse,
+    TopK,
+    Variational,
+)
 
 __all__ = [
     "MLP",
+    "MMD",
     "SKOPS_TRUSTED",
+    "Adversarial",
     "AutoencoderTransformer",
+    "Contractive",
+    "GaussianNoise",
+    "MaskingNoise",
+    "Noise",
     "Ordered",
     "Regularizer",
+    "Sparse",
+    "SwapNoise",
+    "TopK",
+    "Variational",
     "__version__",
 ]
 
-for _name in ("MLP", "AutoencoderTransformer", "Ordered", "Regularizer"):
+for _name in set(__all__) - {"SKOPS_TRUSTED", "__version__"}:
     # Saved models name the public place, which survives a move of the code.
     globals()[_name].__module__ = "skae"

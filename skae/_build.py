@@ -99,25 +99,28 @@ class Blueprint:
         return self.network(self.n_features, self.n_components, self.n_samples)
 
     def _assemble(self, encoder, decoder, path):
-        encoder, decoder = INITS[self.init](encoder, decoder, *self._maps(path))
+        asked = as_regularizer(self.regularizer)
+        asked = asked.build(self.n_features, self.n_components)
+        maps = self._maps(path, asked)
+        encoder, decoder = INITS[self.init](encoder, decoder, *maps)
         loss = as_loss(self.loss)
         offset = torch.zeros(self.n_features, dtype=torch.float64)
         if path is not None:
             offset += torch.from_numpy(loss.start(path.mean, path.scale)[0])
-        noise, regularizer = as_noise(self.noise), as_regularizer(self.regularizer)
-        model = Autoencoder(encoder, decoder, offset, loss, noise, regularizer)
+        noise = as_noise(self.noise)
+        model = Autoencoder(encoder, decoder, offset, loss, noise, asked)
         model.drop(self.n_dropped)
         return model.to(getattr(torch, self.dtype))
 
-    def _maps(self, path):
+    def _maps(self, path, asked):
         shape = self.n_components, self.n_features
-        if path is None:
+        if path is None or not self.n_axes:
             return torch.zeros(shape), torch.zeros(shape[::-1])
         slope = as_loss(self.loss).start(path.mean, path.scale)[1] * path.shrinkage
-        unit = path.deviation / path.scale
+        to_codes, to_scores = asked.start(path.deviations / path.scale, len(slope))
         return (
-            torch.from_numpy(path.axes / unit),
-            torch.from_numpy(slope[:, np.newaxis] * path.axes.T * unit),
+            torch.from_numpy(to_codes[:, np.newaxis] * path.axes),
+            torch.from_numpy(slope[:, np.newaxis] * path.axes.T * to_scores),
         )
 
 
@@ -140,7 +143,7 @@ CONSTRAINTS = {
     "n_samples": [COUNT],
     "network": [callable],
     "loss": [StrOptions(set(LOSSES)), callable],
-    "noise": [callable, None],
+    "noise": [HasMethods("disturb"), callable, None],
     "regularizer": [HasMethods("penalty"), callable, None],
     "init": [StrOptions(set(INITS))],
     "dtype": [StrOptions(set(DTYPES))],

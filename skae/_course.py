@@ -77,6 +77,7 @@ class Course:
         self.trainer.flat.values.copy_(self.current)
         self.epochs = self.trainer.epochs(n_epochs, schedule)
         self.remaining, self.waited = n_epochs, 0
+        self.planned = n_epochs if schedule is annealed else 0
         self.patience, self.tol = patience, tol
 
     @property
@@ -85,8 +86,14 @@ class Course:
         hopeless = self.diverged or self.stopped or self.waited >= self.patience
         return self.remaining > 0 and not hopeless
 
+    @property
+    def progress(self) -> float:
+        """The share of the planned epochs that has passed; 1 where none are planned."""
+        return 1 - self.remaining / self.planned if self.planned else 1.0
+
     def advance(self) -> None:
         """Train for one epoch, judge it, and keep the model if it is the best."""
+        self.model.regularizer.advance(self.progress)
         loss = next(self.epochs)
         judged = self.judge() if self.held_out else loss
         self.remaining -= 1

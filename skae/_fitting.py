@@ -157,7 +157,7 @@ class Fit:
 
     def revive(self, fitted) -> Course:
         """Return a course that goes on from a fitted estimator's weights."""
-        path = LinearPath(fitted.mean_, fitted.scale_, axes=None, deviation=None)
+        path = LinearPath(fitted.mean_, fitted.scale_, axes=None, deviations=None)
         course = self._course(copy.deepcopy(fitted.module_), path)
         course.loss_curve = list(fitted.loss_curve_)
         course.validation_loss_curve = list(fitted.validation_loss_curve_)
@@ -173,15 +173,16 @@ class Fit:
     def settle(self, course: Course) -> Course:
         """Return the course to end with; it may have epochs yet to run.
 
-        Where rows were held out, a network that is not clearly better than PCA on them
-        gives way to PCA of all rows, and on little data one that is better is trained
-        once more on all rows.
+        Where rows were held out, a network that is not clearly better than PCA on them,
+        penalties included, gives way to PCA of all rows, unless a prior is asked for.
+        On little data one that is better is trained once more on all rows.
         """
         course.retreat()
         if self.choices.goes_on or not len(self.choices.held_out):
             self._cut(course, course)
             return course
-        if not recipe.clearly_lower(*course.held_out_losses()):
+        guarded = course.model.regularizer.guarded
+        if guarded and not recipe.clearly_lower(*course.held_out_losses()):
             course.give_up()
             return self._once_more(course, n_epochs=0)
         enough = course.stopped or course.diverged
@@ -214,6 +215,7 @@ class Fit:
             "explained_variance_ratio_": explained,
             "loss_curve_": list(course.loss_curve),
             "validation_loss_curve_": list(course.validation_loss_curve),
+            "n_active_components_": self._n_active(course),
             "best_iter_": course.best_iter,
             "n_iter_": len(course.loss_curve),
             "batch_size_": c.batch_size,
@@ -295,11 +297,25 @@ class Fit:
             n_needed = np.argmax(enough) + 1 if enough.any() else len(enough)
             final.n_dropped = int(len(enough) - n_needed)
 
+    def _n_active(self, course):
+        k = self.choices.blueprint.n_components - course.n_dropped
+        rows = course.trainer.batches.sample(SHARE_ROWS)
+        variances = code_variances(course.model, rows)[:k]
+        return int(course.model.regularizer.active(variances).sum())
+
     def _explained(self, course):
         k = self.choices.blueprint.n_components - course.n_dropped
         n = max(100, min(SHARE_ROWS, SHARE_DECODINGS // k))
         rows = course.trainer.batches.sample(n)
         return np.diff(course.shares(rows), prepend=0.0)[:k]
+
+
+@torch.no_grad()
+def code_variances(model, batches: Batches) -> np.ndarray:
+    """Return the weighted variance of each component over rows, (n_components,)."""
+    codes = torch.cat([model.encode(rows) for rows, _ in batches.blocks()])
+    shares = batches.weight / batches.weight.sum()
+    return (shares @ (codes - shares @ codes).square()).cpu().numpy()
 
 
 def _take(weight, index):

@@ -31,8 +31,8 @@ class LinearPath:
         Principal axes, of length 1 and by decreasing variance; rows of zeros past the
         rank that the shape of the matrix allows.
 
-    deviation : float
-        Standard deviation along the first axis, in the unit of the data.
+    deviations : ndarray of shape (n_components,)
+        Standard deviations along the axes, in the unit of the data.
 
     shrinkage : float, default=1.0
         Factor on the way back, for losses under which PCA's goes too far.
@@ -41,7 +41,7 @@ class LinearPath:
     mean: np.ndarray
     scale: float
     axes: np.ndarray
-    deviation: float
+    deviations: np.ndarray
     shrinkage: float = 1.0
 
 
@@ -54,8 +54,9 @@ def fit_linear(X, weight, n_components):
     # Rounding must not give a constant column a part in any axis: training would
     # follow it.
     padded[:n_axes] = np.where(variance > 0, flip_signs(axes), 0.0)
-    deviation = scale * float(np.sqrt(max(values[0], 0.0)))
-    return LinearPath(mean, scale, padded, deviation or scale)
+    deviations = np.zeros(n_components)
+    deviations[:n_axes] = scale * np.sqrt(np.maximum(values[:n_axes], 0.0))
+    return LinearPath(mean, scale, padded, deviations)
 
 
 def n_axes_for_share(X, weight, share):

@@ -76,7 +76,7 @@ class Autoencoder(nn.Module):
     offset : Tensor of shape (n_features,)
         Output of the model that knows nothing but the mean.
 
-    loss, noise, regularizer : callable or Regularizer
+    loss, noise, regularizer : loss, Noise, AsksNothing
         The parts of the objective.
     """
 
@@ -97,6 +97,7 @@ class Autoencoder(nn.Module):
         return (
             all(getattr(network, "writable", False) for network in networks)
             and self.loss.derivative is not None
+            and self.regularizer.of_codes_alone
             and not self.n_dropped
         )
 
@@ -106,28 +107,44 @@ class Autoencoder(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """Return codes of shape (n_samples, n_components)."""
-        codes = self.encoder(x)
+        codes = self.regularizer.code(self.encoder(x))
         return codes[:, : -self.n_dropped] if self.n_dropped else codes
 
     def decode(self, codes: Tensor) -> Tensor:
         """Return outputs of shape (n_samples, n_features), on the loss's scale."""
         codes = F.pad(codes, (0, self.n_dropped)) if self.n_dropped else codes
-        return self.decoder(codes) + self.offset
+        return self.decoder(self.regularizer.decoder_input(codes)) + self.offset
 
-    def objective(self, x: Tensor, target: Tensor, generator) -> Tensor:
+    def objective(self, x: Tensor, target: Tensor, generator, weights=None) -> Tensor:
         """Return the training loss of each sample, shape (n_samples,)."""
-        codes = self.encode(self.noise(x))
-        output = self.decode(self.regularizer.training_codes(codes, generator))
-        return self.sample_loss(output, target) + self.regularizer.penalty(codes)
+        asked, noisy = self.regularizer, self.noise.disturb(x, generator)
+        codes = self.encode(noisy)
+        losses = self.mean_loss(asked.training_codes(codes, generator), target)
+        added = asked.batch_penalty(codes, losses.detach(), weights, generator)
+        slope = asked.encoder_penalty(self.encode, noisy, weights, generator)
+        return losses + added + slope
 
-    def validation(self, x: Tensor, target: Tensor) -> Tensor:
-        """Return the loss by which the model is judged, shape (n_samples,)."""
-        codes = self.encode(x)
-        losses = [
-            self.sample_loss(self.decode(view), target)
-            for view in self.regularizer.views(codes)
-        ]
-        return sum(losses) / len(losses) + self.regularizer.penalty(codes)
+    def validation(self, x: Tensor, target: Tensor, weights=None) -> Tensor:
+        """Return the loss by which the model is judged, shape (n_samples,).
+
+        What is random has the same numbers at every call.
+        """
+        asked, codes = self.regularizer, self.encode(x)
+        generator = torch.Generator(x.device).manual_seed(0)
+        views = asked.views(codes)
+        losses = sum(self.mean_loss(view, target) for view in views) / len(views)
+        slope = asked.encoder_penalty(self.encode, x, weights, generator)
+        return asked.judged(codes, losses, weights, generator) + slope
+
+    def mean_loss(self, codes: Tensor, target: Tensor) -> Tensor:
+        """Return the mean loss of each sample over its codes, one block after another.
+
+        Codes have the shape (n_blocks * n_samples, n_components).
+        """
+        n_blocks = len(codes) // len(target)
+        targets = target.expand(n_blocks, *target.shape).flatten(0, 1)
+        losses = self.sample_loss(self.decode(codes), targets)
+        return losses.unflatten(0, (n_blocks, -1)).mean(dim=0)
 
     def sample_loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the mean loss over the features of each sample, shape (n_samples,)."""

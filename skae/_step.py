@@ -189,53 +189,79 @@ class RegularizedCodes:
 
     Parameters
     ----------
-    regularizer : Regularizer
-        Changes codes, adds a penalty, or both.
+    regularizer : AsksNothing
+        A function of the encoder's output alone.
 
-    codes : Place
+    parameters : list of nn.Parameter
+        What it learns.
+
+    outputs : Place
         What the encoder returns.
 
     generator : torch.Generator
         Where random numbers come from.
     """
 
-    def __init__(self, regularizer, codes: Place, generator: torch.Generator):
+    def __init__(self, regularizer, parameters, outputs: Place, generator):
         self.regularizer = regularizer
-        self.codes = codes
+        self.parameters = parameters
+        self.outputs = outputs
         self.generator = generator
-        self.output = Place.like(codes.value)
 
-    @property
     def passes(self) -> Passes:
-        """Both directions, as one operation each."""
+        """Return both directions, as one operation each."""
+        state = self.generator.get_state()
+        self.output = Place.like(self._decoded().detach())
+        self.generator.set_state(state)
         return Passes(self.output, [self.forward], [self.backward])
 
     def forward(self) -> None:
-        """Write the codes that training decodes."""
-        with torch.enable_grad():
-            self.leaf = self.codes.value.clone().requires_grad_()
-            self.decoded = self.regularizer.training_codes(self.leaf, self.generator)
+        """Write what the decoder is given: one code for each row, or several."""
+        self.decoded = self._decoded()
         self.output.value.copy_(self.decoded.detach())
 
-    def penalized(self, loss: Tensor, weights: Tensor | None) -> Tensor:
-        """Return the loss plus the mean penalty, for `backward` to differentiate."""
-        with torch.enable_grad():
-            penalties = self.regularizer.penalty(self.leaf) + self.leaf.new_zeros(1)
-            self.penalty = weighted_mean(penalties, weights)
-        return loss + self.penalty.detach()
+    @torch.enable_grad()
+    def _decoded(self):
+        self.leaf = self.outputs.value.clone().requires_grad_()
+        self.codes = self.regularizer.code(self.leaf)
+        drawn = self.regularizer.training_codes(self.codes, self.generator)
+        return self.regularizer.decoder_input(drawn)
 
+    def lose(self, loss, output: Place, target: Tensor, weights) -> Tensor:
+        """Return the mean loss with the penalty, and write its gradient by the output.
+
+        That of the penalty is left for `backward`.
+        """
+        n_blocks = len(output.value) // len(target)
+        targets = target.repeat(n_blocks, 1)
+        all_weights = None if weights is None else weights.repeat(n_blocks)
+        mean = loss.mean(output.value, targets, all_weights, output.gradient)
+        losses = loss.elementwise(output.value, targets).mean(dim=1)
+        losses = losses.unflatten(0, (n_blocks, -1)).mean(dim=0)
+        return mean + self._penalty(losses, weights)
+
+    @torch.enable_grad()
+    def _penalty(self, losses, weights):
+        added = self.regularizer.batch_penalty(
+            self.codes, losses, weights, self.generator
+        )
+        self.penalty = weighted_mean(added + losses.new_zeros(1), weights)
+        return self.penalty.detach()
+
+    @torch.enable_grad()
     def backward(self) -> None:
-        """Write the gradient by the encoder's codes."""
-        with torch.enable_grad():
-            # Its derivative by the decoded codes is the gradient that came for them.
-            stand_in = (self.decoded * self.output.gradient).sum()
-            (stand_in + self.penalty).backward()
-        self.codes.gradient.copy_(self.leaf.grad)
+        """Write the gradient by the encoder's output, and by what is learned."""
+        for parameter in self.parameters:
+            parameter.grad.zero_()
+        # Its derivative by the decoded codes is the gradient that came for them.
+        stand_in = (self.decoded * self.output.gradient).sum()
+        (stand_in + self.penalty).backward()
+        self.outputs.gradient.copy_(self.leaf.grad)
 
 
-def unpenalized(loss: Tensor, weights: Tensor | None) -> Tensor:
-    """Return the loss as it is, for codes that no regularizer looks at."""
-    return loss
+def lose(loss, output: Place, target: Tensor, weights: Tensor | None) -> Tensor:
+    """Return the mean loss, and write its gradient by the output."""
+    return loss.mean(output.value, target, weights, output.gradient)
 
 
 def weighted_mean(losses: Tensor, weights: Tensor | None) -> Tensor:
@@ -255,7 +281,7 @@ class WrittenGradient:
         `target(rows)` is what outputs are compared with.
 
     generator : torch.Generator
-        Where the regularizer's random numbers come from.
+        Where random numbers come from.
 
     dtype : torch.dtype
         What products are computed in.
@@ -273,33 +299,36 @@ class WrittenGradient:
         n_rows = rows.shape[0]
         if n_rows not in self.steps:
             self.steps[n_rows] = self._write_out(rows)
-        x, penalized, (output, forward, backward) = self.steps[n_rows]
-        x.copy_(self.noise(rows))
+        x, lose, (output, forward, backward) = self.steps[n_rows]
+        x.copy_(self.noise.disturb(rows, self.generator))
         for operation in forward:
             operation()
-        value, gradient = output
-        loss = self.loss.mean(value, self.target(rows), weights, gradient)
-        loss = penalized(loss, weights)
+        loss = lose(self.loss, output, self.target(rows), weights)
         for operation in backward:
             operation()
         return loss
 
     def _write_out(self, rows):
-        """Return the memory of the input, what adds the penalty, and all passes."""
+        """Return the memory of the input, what tells the loss, and all passes."""
         x = torch.empty_like(rows, dtype=self.dtype)
         encoder = self.model.encoder.write_out(Place(x, None))
-        encoder, penalized = self._regularized(encoder, rows.dtype)
+        encoder, lose = self._regularized(encoder, rows.dtype)
         decoder = self.model.decoder.write_out(encoder.output)
         passes = converted(joined(encoder, decoder), rows.dtype)
         if self.model.offset.any():  # nothing is added in standardised units
             add = partial(passes.output.value.add_, self.model.offset)
             passes.forward.append(add)
-        return x, penalized, passes
+        return x, lose, passes
 
     def _regularized(self, encoder, dtype):
-        """Return passes to the codes that are decoded, and what adds the penalty."""
-        if self.model.regularizer.neutral:
-            return encoder, unpenalized
+        """Return passes to what is decoded, and what tells the loss."""
+        model = self.model
+        if model.regularizer.neutral:
+            return encoder, lose
         encoder = converted(encoder, dtype)
-        codes = RegularizedCodes(self.model.regularizer, encoder.output, self.generator)
-        return converted(joined(encoder, codes.passes), self.dtype), codes.penalized
+        networks = {*model.encoder.parameters(), *model.decoder.parameters()}
+        learned = [p for p in model.parameters() if p not in networks]
+        codes = RegularizedCodes(
+            model.regularizer, learned, encoder.output, self.generator
+        )
+        return converted(joined(encoder, codes.passes()), self.dtype), codes.lose

@@ -191,7 +191,9 @@ class Objective:
     def loss(self, rows: Tensor, weights: Tensor | None) -> Tensor:
         """Return the weighted mean loss of a batch."""
         with self._seeded(), self._lowered(rows):
-            losses = self.model.objective(rows, self.target(rows), self.generator)
+            losses = self.model.objective(
+                rows, self.target(rows), self.generator, weights
+            )
         return weighted_mean(losses, weights)
 
     def _seeded(self):
@@ -213,8 +215,8 @@ class Objective:
         """Return the loss of each row, in evaluation mode."""
         set_training(self.model, False)
         losses = [
-            self.model.validation(rows, self.target(rows)).cpu()
-            for rows, _ in batches.blocks()
+            self.model.validation(rows, self.target(rows), weights).cpu()
+            for rows, weights in batches.blocks()
         ]
         return torch.cat(losses).numpy().astype(np.float64)
 

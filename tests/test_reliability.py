@@ -20,10 +20,11 @@ import joblib
 import numpy as np
 import pytest
 import torch
+from parts import NOISES, REGULARIZERS
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
-from skae import MLP, AutoencoderTransformer, Ordered
+from skae import MLP, AutoencoderTransformer
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -56,7 +57,8 @@ VARIANTS = {
     "noise": {"noise": double},
     "noise that draws": {"noise": noisy},
     "penalty": {"regularizer": small_codes},
-    "ordered": {"regularizer": Ordered()},
+    **{repr(part): {"noise": part} for part in NOISES},
+    **{repr(part): {"regularizer": part} for part in REGULARIZERS},
     "share": {"n_components": 0.8},
     "sgd": {"solver": "sgd"},
     "lbfgs": {"solver": "lbfgs"},

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from parts import NOISES, REGULARIZERS
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skae import MLP, AutoencoderTransformer, Ordered
+from skae import MLP, Adversarial, AutoencoderTransformer, Ordered, Variational
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -44,7 +45,8 @@ OPTIONS = [
     {"solver": momentum},
     {"noise": half_noise},
     {"regularizer": small_codes},
-    {"regularizer": Ordered()},
+    *({"noise": noise} for noise in NOISES),
+    *({"regularizer": regularizer} for regularizer in REGULARIZERS),
     {"n_components": 0.9},
     {"warm_start": True},
     {"early_stopping": True, "learning_rate": 1e-9},  # ends as PCA of all rows
@@ -76,11 +78,16 @@ BY_NAME = [
 
 # Where each row of a batch draws numbers, or where there are several batches, a row of
 # weight 2 is not a row that is there twice.
+PARTS_THAT_DRAW = [
+    *NOISES,
+    *(r for r in REGULARIZERS if isinstance(r, Ordered | Variational | Adversarial)),
+]
 DRAWING = [
     estimator
     for estimator in ESTIMATORS
     if estimator.network.dropout
-    or estimator.regularizer == Ordered()
+    or estimator.noise in PARTS_THAT_DRAW
+    or estimator.regularizer in PARTS_THAT_DRAW
     or estimator.n_components == 0.9
     or estimator.batch_size == 7
 ]

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import skops.io
 import torch
+from parts import NOISES, REGULARIZERS
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from skae import MLP, SKOPS_TRUSTED, AutoencoderTransformer, Ordered, Regularizer
+from skae import MLP, SKOPS_TRUSTED, AutoencoderTransformer, Noise, Regularizer
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -28,10 +29,11 @@ VARIANTS = {
     "log_loss": {"loss": "log_loss"},
     "poisson": {"loss": "poisson"},
     "lbfgs": {"solver": "lbfgs"},
-    "ordered": {"regularizer": Ordered()},
-    "neutral": {"regularizer": Regularizer()},
+    "neutral": {"noise": Noise(), "regularizer": Regularizer()},
     "share": {"n_components": 0.5},
     "early_stopping": {"early_stopping": True},
+    **{repr(part): {"noise": part} for part in NOISES},
+    **{repr(part): {"regularizer": part} for part in REGULARIZERS},
 }
 
 

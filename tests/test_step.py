@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from parts import NOISES, REGULARIZERS
 from torch import nn
 
-from skae import MLP, AutoencoderTransformer, Ordered
+from skae import MLP, AutoencoderTransformer, Contractive, Ordered
 from skae._fitting import Fit, choose
 from skae._step import BY_HAND, WrittenGradient
 from skae._table import Table
@@ -83,20 +84,34 @@ def test_weights_change_the_gradient():
     assert (gradient - other).abs().max() > 1e-3 * gradient.abs().max()
 
 
+@pytest.mark.parametrize("noise", NOISES, ids=repr)
+def test_noise_from_the_generator_is_written_out(noise):
+    trainer = trainer_of(noise=noise)
+    generator, gradients = trainer.objective.generator, []
+    (batch,) = trainer.batches.shuffled(1, None)
+    for way in (trainer.gradient, trainer.differentiate):
+        generator.manual_seed(5)
+        way(*batch)
+        gradients.append(trainer.flat.gradient.clone())
+    assert isinstance(trainer.gradient, WrittenGradient)
+    torch.testing.assert_close(*gradients, rtol=1e-8, atol=1e-12)
+
+
 @pytest.mark.parametrize("init", ["pca", "random"])
 def test_gradient_equals_autograds_under_noise(init):
     trainer = trainer_of(noise=lambda batch: batch.roll(1, 0), init=init)
     assert_same(trainer, 1e-8)
 
 
+OF_CODES = [part for part in REGULARIZERS if part.of_codes_alone]
+OF_CODES += [Both(), lambda codes: codes.square().mean(dim=1)]
+
+
 @pytest.mark.parametrize("weight", [None, WEIGHT / WEIGHT.mean()], ids=["none", "some"])
-@pytest.mark.parametrize(
-    "regularizer",
-    [Ordered(), lambda codes: codes.square().mean(dim=1), Both()],
-    ids=["changed codes", "a penalty", "both"],
-)
-def test_gradient_equals_autograds_with_a_regularizer(regularizer, weight):
-    trainer = trainer_of(table=Table(X, weight), regularizer=regularizer)
+@pytest.mark.parametrize("loss", ["squared_error", "log_loss"])
+@pytest.mark.parametrize("regularizer", OF_CODES, ids=repr)
+def test_gradient_equals_autograds_with_a_regularizer(regularizer, loss, weight):
+    trainer = trainer_of(table=Table(X, weight), regularizer=regularizer, loss=loss)
     assert_same(trainer, 1e-8)
 
 
@@ -140,6 +155,7 @@ def two_networks(n_features, n_components, n_samples):
 
 UNWRITTEN = {
     "dropout": {"network": MLP((5,), dropout=0.2)},
+    "a penalty on the encoder": {"regularizer": Contractive(0.1)},
     "an activation that is not written out": {"network": MLP((5,), activation="selu")},
     "own modules": {"network": two_networks},
     "an own loss": {"loss": lambda output, target: (output - target) ** 4},

@@ -1,0 +1,39 @@
+"""One of every noise and regularizer: what the tests of properties run over."""
+
+from skae import (
+    MMD,
+    Adversarial,
+    Contractive,
+    GaussianNoise,
+    MaskingNoise,
+    Ordered,
+    Sparse,
+    SwapNoise,
+    TopK,
+    Variational,
+)
+
+NOISES = [GaussianNoise(0.3), MaskingNoise(0.3), SwapNoise(0.3)]
+NO_NOISES = [GaussianNoise(0), MaskingNoise(0), SwapNoise(0)]
+
+REGULARIZERS = [
+    Ordered(),
+    Sparse(0.01),
+    Sparse(0.01, target=0.2),
+    TopK(2),
+    Contractive(0.1),
+    Variational(),
+    Variational(beta=2, n_samples=3, warm_up=0.5),
+    MMD(1.0),
+    Adversarial(),
+]
+NO_REGULARIZERS = [
+    Sparse(0),
+    Sparse(0, target=0.2),
+    TopK(3),  # of three components
+    Contractive(0),
+    Variational(0),
+    MMD(0),
+    Adversarial(0),
+]
+PRIORS = [Variational(), MMD(1.0), Adversarial()]
