@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from sklearn.base import clone
-from sklearn.utils import check_random_state
 
 from skae import _recipe as recipe
 from skae._build import Blueprint
 from skae._course import Course
+from skae._generation import some_codes
 from skae._linear import LinearPath, fit_linear, n_axes_for_share
 from skae._solvers import FlatParameters, Solver, as_solver
 from skae._table import Rows, Table
@@ -107,13 +107,6 @@ def blueprint(p: dict, table: Table, device: str) -> Blueprint:
     )
 
 
-def draw_seed(random_state) -> int:
-    """Draw the one seed of a fit; None takes it from the operating system."""
-    if random_state is None:
-        return int(np.random.default_rng().integers(2**31))
-    return int(check_random_state(random_state).randint(2**31 - 1))
-
-
 class Fit:
     """One fit of one table, step by step.
 
@@ -204,6 +197,7 @@ class Fit:
             "device_": c.device,
             "_blueprint": replace(c.blueprint, n_dropped=course.n_dropped),
             "_seed": c.seed,
+            "_codes": some_codes(model, course.trainer.batches.rows),
         }
 
     def _training_weight(self):

@@ -13,7 +13,8 @@ class Regularizer(Spec):
     """Asks nothing of the code, and is what every regularizer overrides.
 
     A subclass changes the codes that training sees (`training_codes`), adds a penalty
-    (`penalty`), or tells by which codes a model is judged (`views`).
+    (`penalty`), tells by which codes a model is judged (`views`), or from which codes
+    new rows are decoded (`prior`).
 
     See Also
     --------
@@ -53,6 +54,12 @@ class Regularizer(Spec):
     def views(self, codes: Tensor) -> list[Tensor]:
         """Return the codes by whose mean loss a model is validated."""
         return [codes]
+
+    def prior(
+        self, n_samples: int, n_components: int, generator: torch.Generator
+    ) -> Tensor | None:
+        """Return codes drawn from the prior that codes are asked to follow, or None."""
+        return None
 
 
 class CodePenalty(Regularizer):

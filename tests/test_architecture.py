@@ -29,6 +29,7 @@ ORDER = [
     "_build",
     "_training",
     "_course",
+    "_generation",
     "_fitting",
     "_transformer",
     "__init__",
