@@ -1,12 +1,12 @@
 """How like real rows the generated ones are: skae, a Gaussian mixture, pythae's VAE.
 
 Half of every set is learned from; as many rows are generated as the other half has, and
-the two are compared by nearest neighbours:
+the two are compared by nearest neighbors:
 
 - precision: the share of generated rows that lie among real ones, recall: the share of
-  real rows that lie among generated ones (Kynkaanniemi et al., 2019; 3 neighbours);
-- density: how many real neighbourhoods a generated row lies in, coverage: the share of
-  real neighbourhoods with a generated row (Naeem et al., 2020; 5 neighbours);
+  real rows that lie among generated ones (Kynkäänniemi et al., 2019; 3 neighbors);
+- density: how many real neighborhoods a generated row lies in, coverage: the share of
+  real neighborhoods with a generated row (Naeem et al., 2020; 5 neighbors);
 - accuracy: that of a support vector classifier on the real rows, trained on rows from
   one generator per class ("train on synthetic, test on real").
 
@@ -141,7 +141,7 @@ class Cell:
         generate, start = METHODS[method], time.process_time()
         rows = generate(self.X, len(self.X_test), self.k, self.seed)
         seconds = time.process_time() - start
-        figures = neighbourhood_figures(self.X_test, rows)
+        figures = neighborhood_figures(self.X_test, rows)
         return figures | {"accuracy": self.accuracy(generate), "seconds": seconds}
 
     def accuracy(self, generate) -> float:
@@ -156,7 +156,7 @@ class Cell:
         return classifier.score(self.X_test, self.y_test)
 
 
-def neighbourhood_figures(X: np.ndarray, rows: np.ndarray) -> dict[str, float]:
+def neighborhood_figures(X: np.ndarray, rows: np.ndarray) -> dict[str, float]:
     """Return precision, recall, density and coverage of generated rows."""
     distances = pairwise_distances(X, rows)  # (n_real, n_generated)
     among_real = distances <= radii(X, 3)[:, np.newaxis]
@@ -170,10 +170,10 @@ def neighbourhood_figures(X: np.ndarray, rows: np.ndarray) -> dict[str, float]:
     }
 
 
-def radii(X: np.ndarray, n_neighbours: int) -> np.ndarray:
-    """Return each row's distance from its nth nearest neighbour."""
+def radii(X: np.ndarray, n_neighbors: int) -> np.ndarray:
+    """Return each row's distance from its nth nearest neighbor."""
     distances = pairwise_distances(X)
-    return np.partition(distances, n_neighbours, axis=1)[:, n_neighbours]
+    return np.partition(distances, n_neighbors, axis=1)[:, n_neighbors]
 
 
 def bundled() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
