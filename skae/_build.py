@@ -12,11 +12,13 @@ from skae._linear import LinearPath as Axes
 from skae._model import Autoencoder, LinearPath
 from skae._random import Seeded
 from skae._sklearn import (
+    CONTAINERS,
     HasMethods,
     Interval,
     StrOptions,
     validate_parameter_constraints,
 )
+from skae._table import DTYPES as ROW_DTYPES
 from skae.losses import LOSSES, as_loss
 from skae.noise import as_noise
 from skae.regularizers import as_regularizer
@@ -150,6 +152,12 @@ CONSTRAINTS = {
     "n_dropped": [Interval(Integral, 0, None, closed="left")],
 }
 
+KEPT = {
+    "_container": [StrOptions({"default", *CONTAINERS})],
+    "_dtype": [StrOptions({dtype.__name__ for dtype in ROW_DTYPES})],
+    "_seed": [Interval(Integral, 0, 2**31, closed="left")],
+}
+
 
 @torch.no_grad()
 def check_network(name: str, module: nn.Module, n_in: int, n_out: int) -> None:
@@ -188,3 +196,9 @@ def check_attributes(state: dict, blueprint: Blueprint) -> None:
         raise ValueError(f"Got a saved scale of {scale!r}, but expected one above 0.")
     if k != blueprint.n_components - blueprint.n_dropped:
         raise ValueError(f"The saved model has no code of n_components_={k!r}.")
+    codes = state.get("_codes")
+    wanted = {"_codes": np.empty((*np.shape(codes)[:1], k))}
+    check_arrays({"_codes": codes}, wanted, blueprint.dtype)
+    validate_parameter_constraints(
+        KEPT, {name: state.get(name) for name in KEPT}, "a saved model"
+    )

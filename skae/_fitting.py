@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from sklearn.base import clone
-from sklearn.utils import check_random_state
 
 from skae import _recipe as recipe
 from skae._build import Blueprint
 from skae._course import Course
+from skae._generation import some_codes
 from skae._linear import LinearPath, fit_linear, n_axes_for_share
 from skae._solvers import FlatParameters, Solver, as_solver
 from skae._table import Rows, Table
@@ -120,13 +120,6 @@ def products(precision: str, dtype: str, device: str) -> torch.dtype:
     return getattr(torch, dtype)
 
 
-def draw_seed(random_state) -> int:
-    """Draw the one seed of a fit; None takes it from the operating system."""
-    if random_state is None:
-        return int(np.random.default_rng().integers(2**31))
-    return int(check_random_state(random_state).randint(2**31 - 1))
-
-
 class Fit:
     """One fit of one table, step by step.
 
@@ -205,13 +198,13 @@ class Fit:
         A course that is over gives its model away; else it is a copy.
         """
         course.restore()
-        c = self.choices
-        explained = self._explained(course)
+        c, explained = self.choices, self._explained(course)
+        module = course.release() if over else course.best_model()
         return {
             "n_components_": c.blueprint.n_components - course.n_dropped,
             "mean_": course.path.mean,
             "scale_": course.path.scale,
-            "module_": course.release() if over else course.best_model(),
+            "module_": module,
             "explained_variance_ratio_": explained,
             "loss_curve_": list(course.loss_curve),
             "validation_loss_curve_": list(course.validation_loss_curve),
@@ -225,6 +218,7 @@ class Fit:
             "device_": c.device,
             "_blueprint": replace(c.blueprint, n_dropped=course.n_dropped),
             "_seed": c.seed,
+            "_codes": some_codes(module, course.trainer.batches.rows),
         }
 
     def _training_weight(self):

@@ -1,7 +1,16 @@
 """Random numbers that come from a generator of ours, whatever the code that draws."""
 
+import numpy as np
 import torch
+from sklearn.utils import check_random_state
 from torch.utils._python_dispatch import TorchDispatchMode
+
+
+def draw_seed(random_state) -> int:
+    """Draw the one seed of a call; None takes it from the operating system."""
+    if random_state is None:
+        return int(np.random.default_rng().integers(2**31))
+    return int(check_random_state(random_state).randint(2**31 - 1))
 
 
 class Seeded(TorchDispatchMode):

@@ -1,6 +1,7 @@
 """The only place that imports scikit-learn's private names."""
 
 from sklearn.base import _fit_context as fit_context
+from sklearn.utils._dataframe import is_pandas_df, is_pandas_df_or_series, is_polars_df
 from sklearn.utils._param_validation import (
     HasMethods,
     Hidden,
@@ -10,12 +11,17 @@ from sklearn.utils._param_validation import (
     StrOptions,
     validate_parameter_constraints,
 )
+from sklearn.utils._set_output import ADAPTERS_MANAGER
+from sklearn.utils._set_output import _get_output_config as get_output_config
 from sklearn.utils.validation import (
     _check_feature_names_in as check_feature_names_in,
 )
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 
+CONTAINERS = ADAPTERS_MANAGER.adapters  # of "pandas" and "polars"
+
 __all__ = [
+    "CONTAINERS",
     "HasMethods",
     "Hidden",
     "Interval",
@@ -25,5 +31,9 @@ __all__ = [
     "check_feature_names_in",
     "check_sample_weight",
     "fit_context",
+    "get_output_config",
+    "is_pandas_df",
+    "is_pandas_df_or_series",
+    "is_polars_df",
     "validate_parameter_constraints",
 ]

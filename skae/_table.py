@@ -8,7 +8,12 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils.validation import validate_data
 
-from skae._sklearn import check_sample_weight
+from skae._sklearn import (
+    check_sample_weight,
+    is_pandas_df,
+    is_pandas_df_or_series,
+    is_polars_df,
+)
 
 DTYPES = (np.float64, np.float32, np.float16)
 
@@ -41,22 +46,47 @@ class Table:
 
 
 def open_table(estimator, X, sample_weight, X_val, *, reset):
-    """Return the validated table, and what `fit` is to remember of its columns.
+    """Return the validated table, and what `fit` is to remember of how it came.
 
     The estimator is not touched: a `fit` that fails leaves the earlier model as it was.
     """
-    door = copy.copy(estimator)
+    door, container = copy.copy(estimator), container_of(X)
     X = validate_data(door, X, reset=reset, accept_sparse="csr", dtype=DTYPES)
     check_magnitude(X)
     names = ("n_features_in_", "feature_names_in_")
     seen = {name: vars(door)[name] for name in names if name in vars(door)}
+    seen |= {"_container": container, "_dtype": X.dtype.name}
     X, weight = weighted_rows(X, sample_weight)
     return Table(X, weight, None if X_val is None else validate_rows(door, X_val)), seen
+
+
+def container_of(X):
+    """Return "pandas" or "polars" for their data frames, else "default"."""
+    if is_pandas_df(X):
+        return "pandas"
+    return "polars" if is_polars_df(X) else "default"
 
 
 def validate_rows(estimator, X):
     """Return X as a finite float matrix (dense or CSR) of the width seen in `fit`."""
     return validate_data(estimator, X, reset=False, accept_sparse="csr", dtype=DTYPES)
+
+
+def one_row(estimator, row, name):
+    """Return a row, in whatever shape it comes, as `validate_rows` returns a table."""
+    door = copy.copy(estimator)
+    if is_pandas_df_or_series(row) and row.ndim == 1:
+        row = row.to_frame().T
+    elif np.ndim(row) == 1:
+        vars(door).pop("feature_names_in_", None)  # bare numbers have no names
+        row = np.reshape(row, (1, -1))
+    X = validate_rows(door, row)
+    if X.shape[0] != 1:
+        raise ValueError(
+            f"{name} has {X.shape[0]} rows, but expected one row, of shape "
+            f"({X.shape[1]},) or (1, {X.shape[1]})."
+        )
+    return X
 
 
 def weighted_rows(X, sample_weight):

@@ -17,7 +17,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from skae._build import INITS, Blueprint, check_attributes
 from skae._compression import CompressionMixin
-from skae._fitting import Fit, choose, draw_seed
+from skae._fitting import Fit, choose
+from skae._generation import GenerationMixin
+from skae._random import draw_seed
 from skae._sklearn import (
     HasMethods,
     Interval,
@@ -70,6 +72,7 @@ class AutoencoderTransformer(
     ClassNamePrefixFeaturesOutMixin,
     CallbackSupportMixin,
     CompressionMixin,
+    GenerationMixin,
     TransformerMixin,
     BaseEstimator,
 ):
@@ -493,14 +496,7 @@ class AutoencoderTransformer(
             scores divided by the standard deviation of the first component.
         """
         check_is_fitted(self)
-        X = validate_rows(self, X)
-        codes = np.empty((X.shape[0], self.n_components_), dtype=X.dtype)
-        with torch.inference_mode():
-            for block, rows in self._blocks(X):
-                codes[block] = as_dtype(
-                    self.module_.encode(rows).cpu().numpy(), X.dtype
-                )
-        return codes
+        return self._encode(validate_rows(self, X))
 
     def inverse_transform(self, X):
         """Decode codes.
@@ -522,12 +518,7 @@ class AutoencoderTransformer(
                 f"X has {codes.shape[1]} columns, but expected codes with "
                 f"n_components_={self.n_components_} columns, as `transform` returns."
             )
-        rows = np.empty((len(codes), self.n_features_in_), dtype=codes.dtype)
-        with torch.inference_mode():
-            for block in blocks(*rows.shape):
-                output = self.module_.decode(self._tensor(dense(codes[block])))
-                rows[block] = as_dtype(self._in_unit(output), codes.dtype)
-        return rows
+        return self._decode(codes)
 
     def score(self, X, y=None, sample_weight=None):
         """Return the share of variance, or of the loss's deviance, that is explained.
@@ -612,6 +603,24 @@ class AutoencoderTransformer(
         check_feature_names_in(self, input_features, generate_names=False)
         return np.array([f"ae{i}" for i in range(self.n_components_)], dtype=object)
 
+    def _encode(self, X):
+        codes = np.empty((X.shape[0], self.n_components_), dtype=X.dtype)
+        with torch.inference_mode():
+            for block, rows in self._blocks(X):
+                output = self.module_.encode(rows).cpu().numpy()
+                codes[block] = as_dtype(output, X.dtype)
+        return codes
+
+    def _decode(self, codes):
+        rows = np.empty((len(codes), self.n_features_in_), dtype=codes.dtype)
+        in_unit = self.module_.loss.reconstruction
+        with torch.inference_mode():
+            for block in blocks(*rows.shape):
+                output = self.module_.decode(self._tensor(dense(codes[block])))
+                decoded = in_unit(output, self.mean_, self.scale_)
+                rows[block] = as_dtype(decoded, codes.dtype)
+        return rows
+
     def _blocks(self, X):
         """Yield slices of rows, and the standardised rows as tensors."""
         rows = Rows(X, self.mean_, self.scale_)
@@ -629,9 +638,6 @@ class AutoencoderTransformer(
         mean = torch.tensor(self.mean_).to(rows)  # a copy: it may lie on disk
         target = loss.target(rows, mean, self.scale_)
         return loss.elementwise(output, target).cpu().numpy().astype(np.float64)
-
-    def _in_unit(self, output):
-        return self.module_.loss.reconstruction(output, self.mean_, self.scale_)
 
     @property
     def _n_features_out(self):

@@ -39,8 +39,8 @@ class Regularizer(AsksNothing, Spec):
     """Asks nothing of the code, and is what every regularizer overrides.
 
     A subclass changes the code (`code`) or the codes that training sees
-    (`training_codes`), adds a penalty (`penalty`), or tells by which codes a model is
-    judged (`views`).
+    (`training_codes`), adds a penalty (`penalty`), tells by which codes a model is
+    judged (`views`), or from which codes new rows are decoded (`prior`).
 
     See Also
     --------

@@ -33,6 +33,7 @@ ORDER = [
     "_training",
     "_course",
     "_compression",
+    "_generation",
     "_fitting",
     "_transformer",
     "__init__",

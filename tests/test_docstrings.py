@@ -57,11 +57,12 @@ def test_every_class_but_the_base_has_an_example(cls):
 def test_documented_parameters_of_methods_are_those_of_their_signatures(method):
     document = FunctionDoc(method)
     wanted = [name for name in inspect.signature(method).parameters if name != "self"]
-    documented = [p.name for p in document["Parameters"]]
+    documented = ", ".join(p.name for p in document["Parameters"])
     if documented:
-        assert documented == wanted
+        assert documented.split(", ") == wanted
     else:  # one line says it all, in parts that only this package calls
-        assert not method.__qualname__.startswith("AutoencoderTransformer")
+        public = ("AutoencoderTransformer", "GenerationMixin")
+        assert not method.__qualname__.startswith(public)
 
 
 def _written(default):

@@ -227,6 +227,8 @@ USES = {
     "transform": lambda model, X: model.transform(X),
     "inverse_transform": lambda m, X: m.inverse_transform(m.transform(X)),
     "score": lambda model, X: model.score(X),
+    "sample": lambda model, X: model.sample(5),
+    "interpolate": lambda model, X: model.interpolate(X[0], X[1]),
     "reconstruction_error": lambda model, X: model.reconstruction_error(X),
     "clone": lambda model, X: clone(model),
     "deepcopy": lambda model, X: copy.deepcopy(model),

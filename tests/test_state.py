@@ -238,6 +238,10 @@ ATTRIBUTES = {
     "mean_": [None, "0", [0.0], np.zeros(3), np.full(24, np.nan)],
     "scale_": [None, "1", 0.0, -1.0, float("nan"), float("inf"), np.ones(2)],
     "n_components_": [None, 7, "3"],
+    "_codes": [None, "0", [[0.0] * 3], np.zeros((9, 2)), np.full((9, 3), np.nan)],
+    "_container": [None, "numpy", 3],
+    "_dtype": [None, "int64", "object", np.float64],
+    "_seed": [None, -1, 0.5, "0"],
 }
 
 

@@ -1,0 +1,104 @@
+"""
+New rows: digits that nobody wrote, and the way from one to another
+===================================================================
+
+The decoder of an autoencoder turns codes into rows. So codes that are like those of the
+training rows become rows that are like the training rows. Here an autoencoder learns
+images of handwritten digits, and then draws its own.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+from sklearn.neighbors import NearestNeighbors
+
+from skae import AutoencoderTransformer
+
+X, y = load_digits(return_X_y=True)
+model = AutoencoderTransformer(10, random_state=0).fit(X)
+
+# %%
+# Digits that nobody wrote
+# ------------------------
+#
+# ``sample`` draws codes from a density that it learns from the codes of training rows,
+# and decodes them. In the middle are samples of PCA: a Gaussian in its ten components.
+
+
+def show(ax, images, title):
+    """Draw a square of images."""
+    side = int(np.sqrt(len(images)))
+    spaced = np.pad(images.reshape(side, side, 8, 8), ((0, 0), (0, 0), (1, 1), (1, 1)))
+    picture = spaced.transpose(0, 2, 1, 3).reshape(10 * side, 10 * side)
+    ax.imshow(picture, cmap="gray_r", vmin=0, vmax=16)
+    ax.set(xticks=[], yticks=[], title=title)
+
+
+pca = PCA(10, whiten=True).fit(X)
+normal = np.random.default_rng(0).standard_normal((64, 10))
+
+figure, axes = plt.subplots(1, 3, figsize=(11, 4), layout="constrained")
+show(axes[0], X[:64], "real")
+show(axes[1], pca.inverse_transform(normal), "sampled from PCA")
+show(axes[2], model.sample(64, random_state=0), "sampled from the autoencoder")
+plt.show()
+
+# %%
+# Are they only copies? The distance from a sample to the nearest training image tells,
+# beside that from a training image to the nearest other one.
+
+new = model.sample(1000, random_state=0)
+nearest = NearestNeighbors(n_neighbors=2).fit(X)
+print("nearest training image, medians")
+print(f"  of a sample          {np.median(nearest.kneighbors(new)[0][:, 0]):.1f}")
+print(f"  of a training image  {np.median(nearest.kneighbors(X)[0][:, 1]):.1f}")
+
+# %%
+# From one digit to another
+# -------------------------
+#
+# ``interpolate`` walks in a straight line from the code of one row to that of another.
+# A straight line between the images themselves fades one out and the other in.
+
+pairs = [(0, 6), (3, 8), (1, 7), (4, 9)]
+n_steps = 9
+
+figure_2, axes = plt.subplots(
+    len(pairs), 2, figsize=(11, 3.2), layout="constrained", sharex=True
+)
+for line, (start, end) in zip(axes, pairs, strict=True):
+    first, last = X[y == start][0], X[y == end][0]
+    paths = [
+        model.interpolate(first, last, n_steps),
+        np.linspace(first, last, n_steps),
+    ]
+    for ax, path in zip(line, paths, strict=True):
+        strip = path.reshape(n_steps, 8, 8).transpose(1, 0, 2).reshape(8, -1)
+        ax.imshow(strip, cmap="gray_r", vmin=0, vmax=16)
+        ax.set(xticks=[], yticks=[])
+    line[0].set_ylabel(f"{start} to {end}", rotation=0, ha="right", va="center")
+axes[0, 0].set_title("through the code")
+axes[0, 1].set_title("through the pixels")
+plt.show()
+
+# %%
+# Where samples lie
+# -----------------
+#
+# A code of two components can be drawn. The samples lie where the images do. The
+# mixture of Gaussians rounds the shapes off, and a few samples lie outside of them.
+
+flat = AutoencoderTransformer(2, random_state=0).fit(X)
+figure_3, axes = plt.subplots(
+    1, 2, figsize=(10, 4.4), layout="constrained", sharex=True, sharey=True
+)
+codes = flat.transform(X)
+axes[0].scatter(*codes.T, c=y, cmap="tab10", s=7, linewidths=0)
+axes[0].set_title("codes of the images, colored by digit")
+drawn = flat.transform(flat.sample(len(X), random_state=0))
+axes[1].scatter(*drawn.T, color="0.35", s=7, linewidths=0)
+axes[1].set_title("codes of samples")
+for ax in axes:
+    ax.set(xticks=[], yticks=[], xlabel="component 1", ylabel="component 2")
+plt.show()
