@@ -387,7 +387,7 @@ def assert_whole(model, X):
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])
-@pytest.mark.parametrize("name", ["plain", "dropout", "ordered", "share", "lbfgs"])
+@pytest.mark.parametrize("name", ["plain", "dropout", "Ordered()", "share", "lbfgs"])
 @pytest.mark.parametrize("n_epochs", [1, 3, 7])
 def test_ctrl_c_leaves_the_best_model_so_far(name, early_stopping, n_epochs, X):
     params = {**VARIANTS[name], "max_iter": 6, "early_stopping": early_stopping}
