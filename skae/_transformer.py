@@ -58,9 +58,9 @@ SKOPS_TRUSTED = (
 
 
 class AutoencoderTransformer(
+    GenerationMixin,
     ClassNamePrefixFeaturesOutMixin,
     CallbackSupportMixin,
-    GenerationMixin,
     TransformerMixin,
     BaseEstimator,
 ):
