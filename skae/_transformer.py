@@ -69,10 +69,10 @@ SKOPS_TRUSTED = (
 
 
 class AutoencoderTransformer(
-    ClassNamePrefixFeaturesOutMixin,
-    CallbackSupportMixin,
     CompressionMixin,
     GenerationMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    CallbackSupportMixin,
     TransformerMixin,
     BaseEstimator,
 ):
