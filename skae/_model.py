@@ -111,13 +111,20 @@ class Autoencoder(nn.Module):
 
     def decode(self, codes: Tensor) -> Tensor:
         """Return outputs of shape (n_samples, n_features), on the loss's scale."""
-        padded = F.pad(codes, (0, self.n_dropped))
-        return self.decoder(self.regularizer.decoder_input(padded)) + self.offset
+        return self.decode_all(F.pad(codes, (0, self.n_dropped)))
+
+    def encode_all(self, x: Tensor) -> Tensor:
+        """Return codes with the components that are left out at zero."""
+        return F.pad(self.encode(x), (0, self.n_dropped))
+
+    def decode_all(self, codes: Tensor) -> Tensor:
+        """Return outputs from codes with the components that are left out."""
+        return self.decoder(self.regularizer.decoder_input(codes)) + self.offset
 
     def objective(self, x: Tensor, target: Tensor, generator, weights=None) -> Tensor:
         """Return the training loss of each sample, shape (n_samples,)."""
         asked, noisy = self.regularizer, self.noise.disturb(x, generator)
-        codes = self.encode(noisy)
+        codes = self.encode_all(noisy)
         losses = self.mean_loss(asked.training_codes(codes, generator), target)
         added = asked.batch_penalty(codes, losses.detach(), weights, generator)
         slope = asked.encoder_penalty(self.encode, noisy, weights, generator)
@@ -128,7 +135,7 @@ class Autoencoder(nn.Module):
 
         What is random has the same numbers at every call.
         """
-        asked, codes = self.regularizer, self.encode(x)
+        asked, codes = self.regularizer, self.encode_all(x)
         generator = torch.Generator(x.device).manual_seed(0)
         views = asked.views(codes)
         losses = sum(self.mean_loss(view, target) for view in views) / len(views)
@@ -142,7 +149,7 @@ class Autoencoder(nn.Module):
         """
         n_blocks = len(codes) // len(target)
         targets = target.expand(n_blocks, *target.shape).flatten(0, 1)
-        losses = self.sample_loss(self.decode(codes), targets)
+        losses = self.sample_loss(self.decode_all(codes), targets)
         return losses.unflatten(0, (n_blocks, -1)).mean(dim=0)
 
     def sample_loss(self, output: Tensor, target: Tensor) -> Tensor:
