@@ -227,7 +227,7 @@ class CompressionMixin:
         """Return the mean loss between the entries of rows and what codes decode to."""
         total = 0.0
         for block, rows in self._blocks(X):
-            output = self.module_.decode(self._tensor(codes[block]))
+            output = self.module_.decode(self.module_.as_input(codes[block]))
             total += self._losses(rows, output).sum()
         return total / (X.shape[0] * X.shape[1])
 
@@ -261,7 +261,7 @@ class CompressionMixin:
         """Yield slices of rows, and the reconstructions in float64 and in the unit."""
         in_unit = self.module_.loss.reconstruction
         for block in blocks(len(codes), self.n_features_in_):
-            output = self.module_.decode(self._tensor(codes[block]))
+            output = self.module_.decode(self.module_.as_input(codes[block]))
             yield block, in_unit(output, self.mean_, self.scale_)
 
     def _rows(self, message):

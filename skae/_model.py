@@ -1,10 +1,13 @@
 """The model: an encoder and a decoder, each a linear map beside a network."""
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skae._step import Passes, Place, linear_beside
+
+LARGEST = 1e15  # float32 holds its square, in standardised units
 
 
 class LinearPath(nn.Module):
@@ -105,6 +108,10 @@ class Autoencoder(nn.Module):
         """Leave the last components out of the code: they decode as zero."""
         self.n_dropped = n_components
 
+    def as_input(self, array: np.ndarray) -> Tensor:
+        """Return numbers as the model takes them, cut off where squares overflow."""
+        return torch.from_numpy(array.clip(-LARGEST, LARGEST)).to(self.offset)
+
     def encode(self, x: Tensor) -> Tensor:
         """Return codes of shape (n_samples, n_components)."""
         codes = self.regularizer.code(self.encoder(x))
@@ -112,13 +119,23 @@ class Autoencoder(nn.Module):
 
     def decode(self, codes: Tensor) -> Tensor:
         """Return outputs of shape (n_samples, n_features), on the loss's scale."""
-        codes = F.pad(codes, (0, self.n_dropped)) if self.n_dropped else codes
+        return self.decode_all(self._with_dropped(codes))
+
+    def encode_all(self, x: Tensor) -> Tensor:
+        """Return codes with the components that are left out at zero."""
+        return self._with_dropped(self.encode(x))
+
+    def _with_dropped(self, codes):
+        return F.pad(codes, (0, self.n_dropped)) if self.n_dropped else codes
+
+    def decode_all(self, codes: Tensor) -> Tensor:
+        """Return outputs from codes with the components that are left out."""
         return self.decoder(self.regularizer.decoder_input(codes)) + self.offset
 
     def objective(self, x: Tensor, target: Tensor, generator, weights=None) -> Tensor:
         """Return the training loss of each sample, shape (n_samples,)."""
         asked, noisy = self.regularizer, self.noise.disturb(x, generator)
-        codes = self.encode(noisy)
+        codes = self.encode_all(noisy)
         losses = self.mean_loss(asked.training_codes(codes, generator), target)
         added = asked.batch_penalty(codes, losses.detach(), weights, generator)
         slope = asked.encoder_penalty(self.encode, noisy, weights, generator)
@@ -129,7 +146,7 @@ class Autoencoder(nn.Module):
 
         What is random has the same numbers at every call.
         """
-        asked, codes = self.regularizer, self.encode(x)
+        asked, codes = self.regularizer, self.encode_all(x)
         generator = torch.Generator(x.device).manual_seed(0)
         views = asked.views(codes)
         losses = sum(self.mean_loss(view, target) for view in views) / len(views)
@@ -143,7 +160,7 @@ class Autoencoder(nn.Module):
         """
         n_blocks = len(codes) // len(target)
         targets = target.expand(n_blocks, *target.shape).flatten(0, 1)
-        losses = self.sample_loss(self.decode(codes), targets)
+        losses = self.sample_loss(self.decode_all(codes), targets)
         return losses.unflatten(0, (n_blocks, -1)).mean(dim=0)
 
     def sample_loss(self, output: Tensor, target: Tensor) -> Tensor:

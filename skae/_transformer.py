@@ -47,8 +47,6 @@ from skae.networks import MLP
 
 DEFAULT_NETWORK = MLP()
 
-LARGEST_INPUT = 1e15  # float32 holds its square, in standardised units
-
 # The types that a file written by skops names and that its reader is to trust.
 SKOPS_TRUSTED = (
     "skae.Adversarial",
@@ -175,9 +173,8 @@ class AutoencoderTransformer(
 
     precision : {"auto", "bfloat16", "float32", "float64"}, default="auto"
         What to compute in. "auto" is "float64" for float64 input of at most 500 rows,
-        else "float32". With "bfloat16", training computes products in it, while
-        weights and all else are float32: faster for wide networks, on processors and
-        GPUs that have instructions for it; an error elsewhere.
+        else "float32". "bfloat16" is for products in training alone: faster for wide
+        networks on processors and GPUs that know it, and an error on others.
 
     random_state : int, RandomState instance or None, default=None
         Determines weights, held-out rows and batches. The same int gives the same bits,
@@ -394,7 +391,7 @@ class AutoencoderTransformer(
                 raise
             self._publish(fit, course, seen)
         warn(self, searched, final)
-        self._finish(tasks, X)
+        finish(self, tasks, X)
         return self
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -432,7 +429,7 @@ class AutoencoderTransformer(
             fit.plan(course)
             self._train(course, fit, tasks, X)
             self._publish(fit, course, seen)
-        self._finish(tasks, X)
+        finish(self, tasks, X)
         return self
 
     def _open(self, X, sample_weight, X_val, goes_on):
@@ -475,11 +472,6 @@ class AutoencoderTransformer(
         if "n_features_in_" in seen:
             vars(self).pop("feature_names_in_", None)  # those of an earlier table
         vars(self).update(attributes, **seen)
-
-    def _finish(self, tasks, X):
-        tasks.call_on_fit_task_end(
-            estimator=self, X=X, y=X, reconstruction_attributes=dict
-        )
 
     def transform(self, X):
         """Encode rows.
@@ -616,7 +608,7 @@ class AutoencoderTransformer(
         in_unit = self.module_.loss.reconstruction
         with torch.inference_mode():
             for block in blocks(*rows.shape):
-                output = self.module_.decode(self._tensor(dense(codes[block])))
+                output = self.module_.decode(self.module_.as_input(dense(codes[block])))
                 decoded = in_unit(output, self.mean_, self.scale_)
                 rows[block] = as_dtype(decoded, codes.dtype)
         return rows
@@ -625,12 +617,7 @@ class AutoencoderTransformer(
         """Yield slices of rows, and the standardised rows as tensors."""
         rows = Rows(X, self.mean_, self.scale_)
         for block in rows.blocks():
-            yield block, self._tensor(rows[block])
-
-    def _tensor(self, array):
-        """Return numbers as the module takes them, cut off where squares overflow."""
-        clipped = array.clip(-LARGEST_INPUT, LARGEST_INPUT)
-        return torch.from_numpy(clipped).to(self.module_.offset)
+            yield block, self.module_.as_input(rows[block])
 
     def _losses(self, rows, output):
         """Return the loss of each entry of an output."""
@@ -674,6 +661,13 @@ class AutoencoderTransformer(
             state["_course"] = None
             state.pop("_skae_version", None)
         super().__setstate__(state)
+
+
+def finish(estimator, tasks, X):
+    """Tell callbacks that a fit has ended."""
+    tasks.call_on_fit_task_end(
+        estimator=estimator, X=X, y=X, reconstruction_attributes=dict
+    )
 
 
 def warn(estimator, searched, final):

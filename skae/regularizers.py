@@ -342,8 +342,8 @@ class Contractive(Weighted):
 
     The unit matters: else small codes and large weights in the decoder would do. The
     Jacobian is exact for up to 8 components; for more, its norm is estimated without
-    bias, from two random combinations of the components for each row. A step takes a
-    further pass through the encoder for each component or combination.
+    bias, from two random combinations of the components for each row. Each component
+    or combination costs a step another pass of the batch through the encoder.
 
     Parameters
     ----------

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from parts import NO_REGULARIZERS, NOISES, PRIORS, REGULARIZERS
+from sklearn.callback import ScoringMonitor
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
@@ -554,6 +555,23 @@ def test_weights_and_further_epochs_are_accepted(regularizer):
     loaded = pickle.loads(pickle.dumps(model))
     assert loaded.partial_fit(X, sample_weight=WEIGHT).n_iter_ == 5
     assert np.isfinite(loaded.transform(X)).all()
+
+
+@each
+def test_a_share_of_variance_is_kept_and_training_goes_on(regularizer):
+    model = quick(0.6, regularizer=regularizer).fit(X)
+    loaded = pickle.loads(pickle.dumps(model))
+    assert loaded.partial_fit(X).n_components_ == model.n_components_
+    assert loaded.transform(X).shape == (60, model.n_components_)
+
+
+@each
+def test_callbacks_see_the_model_after_each_epoch(regularizer):
+    monitor = ScoringMonitor(scoring={"share": lambda model, X, y: model.score(X)})
+    model = quick(regularizer=regularizer).set_callbacks(monitor).fit(X)
+    scores = [entry["share"] for entry in monitor.get_logs().data]
+    assert len(scores) >= 2  # those of a second training on all rows are there too
+    assert scores[-1] == pytest.approx(model.score(X))
 
 
 @each
