@@ -255,7 +255,7 @@ class CompressionMixin:
         magnitude = self.scale_ + np.abs(guess - self.mean_)
         with np.errstate(over="ignore"):
             spacing = np.spacing(np.abs(rows)).astype(np.float64)
-        return DISAGREEMENT[self.precision_] * magnitude + spacing
+        return DISAGREEMENT[self._blueprint.dtype] * magnitude + spacing
 
     def _decoded(self, codes):
         """Yield slices of rows, and the reconstructions in float64 and in the unit."""

@@ -69,7 +69,8 @@ class Course:
 
     def without_rows(self) -> "Course":
         """Let go of the rows, so that they need not stay in memory."""
-        self.trainer.batches = self.held_out = self.judges = None
+        self.trainer.without_rows()
+        self.epochs = self.held_out = self.judges = None
         return self
 
     def begin(self, n_epochs: int, schedule=annealed, patience=np.inf, tol=0.0) -> None:
@@ -94,6 +95,7 @@ class Course:
     def advance(self) -> None:
         """Train for one epoch, judge it, and keep the model if it is the best."""
         self.model.regularizer.advance(self.progress)
+        self.trainer.flat.values.copy_(self.current)  # callbacks look at the kept state
         loss = next(self.epochs)
         judged = self.judge() if self.held_out else loss
         self.remaining -= 1

@@ -53,7 +53,9 @@ class Choices:
                     "Training goes on with the same model: call fit with "
                     "warm_start=False to begin another."
                 )
-        return replace(self, blueprint=earlier)
+        lowered = self.products == torch.bfloat16
+        products = self.products if lowered else getattr(torch, earlier.dtype)
+        return replace(self, blueprint=earlier, products=products)
 
 
 def choose(estimator, table: Table, seed: int, **changes) -> Choices:
@@ -151,7 +153,9 @@ class Fit:
     def revive(self, fitted) -> Course:
         """Return a course that goes on from a fitted estimator's weights."""
         path = LinearPath(fitted.mean_, fitted.scale_, axes=None, deviations=None)
-        course = self._course(copy.deepcopy(fitted.module_), path)
+        model = copy.deepcopy(fitted.module_).to(self.choices.device)
+        course = self._course(model, path)
+        course.n_dropped = fitted._blueprint.n_dropped
         course.loss_curve = list(fitted.loss_curve_)
         course.validation_loss_curve = list(fitted.validation_loss_curve_)
         course.best_iter = fitted.best_iter_
@@ -214,7 +218,7 @@ class Fit:
             "batch_size_": c.batch_size,
             "max_iter_": c.max_iter,
             "alpha_": float(c.alpha),
-            "precision_": str(c.products).removeprefix("torch."),
+            "precision_": str(course.trainer.objective.products)[len("torch.") :],
             "device_": c.device,
             "_blueprint": replace(c.blueprint, n_dropped=course.n_dropped),
             "_seed": c.seed,
@@ -289,7 +293,7 @@ class Fit:
             judge.restore()
             enough = judge.shares(judge.judges) >= self.choices.share
             n_needed = np.argmax(enough) + 1 if enough.any() else len(enough)
-            final.n_dropped = int(len(enough) - n_needed)
+            final.n_dropped = int(self.choices.blueprint.n_components - n_needed)
 
     def _n_active(self, course):
         k = self.choices.blueprint.n_components - course.n_dropped

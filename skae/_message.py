@@ -196,7 +196,8 @@ def check_size(header: Header, max_bytes: int) -> None:
     """Refuse data that would take more memory than the caller allows."""
     require(header.n_rows > 0 and header.n_corrected <= header.n_rows)
     row = max(8 * header.n_components, header.itemsize * header.n_features)
-    size = header.n_rows * row
+    corrections = 8 * header.n_corrected * header.n_features
+    size = max(header.n_rows * row, corrections)
     if size > max_bytes:
         raise ValueError(
             f"The data holds {header.n_rows} rows, which take {size} bytes, but "

@@ -96,12 +96,21 @@ class Autoencoder(nn.Module):
     @property
     def writable(self) -> bool:
         """Whether all parts offer what writing out a training step takes."""
-        networks = (self.encoder, self.decoder)
         return (
-            all(getattr(network, "writable", False) for network in networks)
-            and self.loss.derivative is not None
+            self.loss.derivative is not None
             and self.regularizer.of_codes_alone
             and not self.n_dropped
+            and self._networks_are_writable()
+        )
+
+    def _networks_are_writable(self):
+        networks = (self.encoder, self.decoder)
+        parameters = [p for network in networks for p in network.parameters()]
+        return (
+            all(getattr(network, "writable", False) for network in networks)
+            and all(p.requires_grad for p in parameters)
+            # A gradient is written, not added to what another use has written.
+            and len(set(parameters)) == len(parameters)
         )
 
     def drop(self, n_components: int) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,6 @@ from skae._model import LinearPath
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
-ENDLESS = torch.tensor(torch.inf, dtype=torch.float32)  # steps: no correction
 
 
 class FlatParameters:
@@ -65,6 +65,12 @@ def split_parameters(module: nn.Module):
     return decayed, [p for p in parameters if id(p) not in chosen]
 
 
+@cache
+def endless(device: torch.device) -> Tensor:
+    """Return a count of steps that makes torch correct nothing."""
+    return torch.tensor(torch.inf, dtype=torch.float32, device=device)
+
+
 def adam_(values, gradient, mean, square, n_steps, learning_rate):
     """Update values in place by Adam (Kingma & Ba 2015), in public operations."""
     beta1, beta2 = BETAS
@@ -83,7 +89,7 @@ def fused_adam_(values, gradient, mean, square, n_steps, learning_rate):
     beta1, beta2 = BETAS
     correction = (1 - beta2**n_steps) ** 0.5
     torch._fused_adam_(
-        [values], [gradient], [mean], [square], [], [ENDLESS.to(values.device)],
+        [values], [gradient], [mean], [square], [], [endless(values.device)],
         lr=learning_rate * correction / (1 - beta1**n_steps), eps=EPSILON * correction,
         beta1=beta1, beta2=beta2, weight_decay=0.0, amsgrad=False, maximize=False,
     )  # fmt: skip

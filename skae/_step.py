@@ -211,6 +211,7 @@ class RegularizedCodes:
     def passes(self) -> Passes:
         """Return both directions, as one operation each."""
         state = self.generator.get_state()
+        self.outputs.value.zero_()  # tried on numbers, not on rubbish
         self.output = Place.like(self._decoded().detach())
         self.generator.set_state(state)
         return Passes(self.output, [self.forward], [self.backward])
@@ -327,7 +328,8 @@ class WrittenGradient:
             return encoder, lose
         encoder = converted(encoder, dtype)
         networks = {*model.encoder.parameters(), *model.decoder.parameters()}
-        learned = [p for p in model.parameters() if p not in networks]
+        others = [p for p in model.parameters() if p not in networks]
+        learned = [p for p in others if p.requires_grad]
         codes = RegularizedCodes(
             model.regularizer, learned, encoder.output, self.generator
         )

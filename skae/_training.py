@@ -170,7 +170,8 @@ class Objective:
         Determines all random numbers in training.
 
     products : torch.dtype
-        What training computes products in; all else is in the model's own type.
+        What training computes products in, and activations; weights are in the model's
+        own type.
     """
 
     def __init__(self, model, mean, scale, seed: int, products: torch.dtype):
@@ -297,15 +298,25 @@ class Trainer:
         self.flat = flat
         self.batches = batches
         self.batch_size = batch_size
-        self.gradient = self.differentiate
         objective.probe(batches)
+        self.gradient = self._way()
+
+    def _way(self):
+        """Return what writes the gradient: the step written out, or autograd."""
+        objective = self.objective
         if objective.model.writable and not objective.draws_unasked:
-            self.gradient = WrittenGradient(
+            return WrittenGradient(
                 objective.model,
                 objective.target,
                 objective.generator,
                 objective.products,
             )
+        return self.differentiate
+
+    def without_rows(self) -> None:
+        """Let go of the rows, and of the memory that was laid out for them."""
+        self.batches = None
+        self.gradient = self._way()
 
     @property
     def n_batches(self) -> int:

@@ -1,6 +1,7 @@
 """`AutoencoderTransformer`: parameters, doors, fit, transform, scores, state."""
 
 import warnings
+from contextlib import contextmanager
 from numbers import Integral, Real
 
 import numpy as np
@@ -275,8 +276,8 @@ class AutoencoderTransformer(
         "network": [callable],
         "init": [StrOptions(set(INITS))],
         "loss": [StrOptions(set(LOSSES)), callable],
-        "noise": [HasMethods("disturb"), callable, None],
-        "regularizer": [HasMethods("penalty"), callable, None],
+        "noise": [HasMethods(["disturb", "_validate_params"]), callable, None],
+        "regularizer": [HasMethods(["penalty", "_validate_params"]), callable, None],
         "solver": [StrOptions(set(SOLVERS)), callable],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
@@ -378,7 +379,7 @@ class AutoencoderTransformer(
         fit = Fit(table, self._choose(table, goes_on))
         tasks = self._init_callback_context(max_subtasks=2)
         tasks.call_on_fit_task_begin(estimator=self, X=X, y=X)
-        with training_mode():
+        with training_mode(), forgetful(self):
             course = self._resume(fit) if goes_on else fit.start()
             try:
                 fit.plan(course)
@@ -424,7 +425,7 @@ class AutoencoderTransformer(
         fit = Fit(table, self._choose(table, goes_on, **once))
         tasks = self._init_callback_context(max_subtasks=1)
         tasks.call_on_fit_task_begin(estimator=self, X=X, y=X)
-        with training_mode():
+        with training_mode(), forgetful(self):
             course = self._resume(fit) if goes_on else fit.start()
             fit.plan(course)
             self._train(course, fit, tasks, X)
@@ -485,7 +486,8 @@ class AutoencoderTransformer(
         -------
         codes : ndarray of shape (n_samples, n_components)
             Their codes, in the float type of X. At the start of training they are PCA's
-            scores divided by the standard deviation of the first component.
+            scores divided by the standard deviation of the first component, or of each
+            under a prior.
         """
         check_is_fitted(self)
         return self._encode(validate_rows(self, X))
@@ -640,6 +642,8 @@ class AutoencoderTransformer(
         """Return an estimator that shares everything, without building a model."""
         copied = type(self).__new__(type(self))
         vars(copied).update(vars(self))
+        if self.__dict__.get("_course"):  # training would change what both share
+            copied._course = None
         return copied
 
     def __getstate__(self):
@@ -661,6 +665,20 @@ class AutoencoderTransformer(
             state["_course"] = None
             state.pop("_skae_version", None)
         super().__setstate__(state)
+
+
+@contextmanager
+def forgetful(estimator):
+    """Let an estimator forget how training stood where a fit fails.
+
+    What goes on then starts from the model, which is whole.
+    """
+    try:
+        yield
+    except BaseException:
+        if "_course" in vars(estimator):
+            estimator._course = None
+        raise
 
 
 def finish(estimator, tasks, X):

@@ -68,6 +68,8 @@ class FullyConnected(nn.Module):
         self.layers = nn.ModuleList(
             Layer(n_in, n_out, dtype=torch.float32) for n_in, n_out in pairwise(sizes)
         )
+        with torch.no_grad():
+            self.output.weight *= 0.5**0.5  # no activation follows it
         self.activation_name = activation
         self.activation = ACTIVATIONS[activation]()
         self.dropout = Dropout(dropout) if dropout else nn.Identity()
@@ -80,7 +82,12 @@ class FullyConnected(nn.Module):
     @property
     def writable(self) -> bool:
         """Whether `write_out` knows this network."""
-        return self.activation_name in BY_HAND and isinstance(self.dropout, nn.Identity)
+        return (
+            self.activation_name in BY_HAND
+            and type(self.activation) is ACTIVATIONS[self.activation_name]
+            and isinstance(self.dropout, nn.Identity)
+            and all(type(layer) is Layer for layer in self.layers)
+        )
 
     def write_out(self, x: Place) -> Passes:
         """Return the network as operations that start from x."""

@@ -56,7 +56,7 @@ class Noise(Spec):
     >>> from skae import Noise
     >>> class Dimmed(Noise):
     ...     def disturb(self, batch, generator):
-    ...         return batch * torch.rand(1, generator=generator)
+    ...         return batch * torch.rand(1, generator=generator, device=batch.device)
     >>> batch = torch.ones(2, 3)
     >>> bool((Dimmed().disturb(batch, torch.Generator()) < batch).all())
     True
@@ -86,8 +86,8 @@ class CallableNoise(Noise):
         self.function = function
 
     def disturb(self, batch: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the function's value."""
-        return self.function(batch)
+        """Return the function's value; it may change what it is given."""
+        return self.function(batch.clone())
 
 
 class GaussianNoise(Noise):
