@@ -67,8 +67,8 @@ plt.show()
 #
 # The error is that against the clean images, as a share of their variance. The plain
 # autoencoder is the best of the three where there is little noise, and worse than PCA
-# where there is much. The one that was trained for noise loses some detail without
-# any, and hardly more with it.
+# where there is much. The one that was trained for noise loses some detail without any,
+# and its error grows the least. Weak noise is better left as it is.
 
 
 def error(output):
