@@ -29,6 +29,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -43,7 +44,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.svm import SVC
 from threadpoolctl import threadpool_limits
 
-from skae import AutoencoderTransformer
+from skae import MMD, Adversarial, AutoencoderTransformer, Variational
 from skae._generation import mixture_codes
 
 BUNDLED = ("digits", "breast_cancer", "wine")
@@ -65,7 +66,7 @@ def mixture(X: np.ndarray, n_samples: int, k: int, seed: int) -> np.ndarray:
 
 
 def skae(X: np.ndarray, n_samples: int, k: int, seed: int, **options) -> np.ndarray:
-    """Return rows from this package, at its default parameters."""
+    """Return rows from this package, at its default parameters but for the options."""
     model = AutoencoderTransformer(k, device="cpu", random_state=seed, **options)
     return model.fit(X).sample(n_samples, random_state=seed)
 
@@ -112,6 +113,9 @@ METHODS = {
     "pythae VAE": pythae,
     "pythae VAE, tuned": pythae_by_hand,
     "skae": skae,
+    "skae, Variational": partial(skae, regularizer=Variational()),
+    "skae, MMD": partial(skae, regularizer=MMD()),
+    "skae, Adversarial": partial(skae, regularizer=Adversarial()),
 }
 
 
