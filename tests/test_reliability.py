@@ -407,16 +407,24 @@ def test_ctrl_c_at_any_moment_ends_the_fit_and_leaves_a_whole_model(X):
     n_threads = torch.get_num_threads()
     for _ in range(20):
         model = quick(max_iter=100_000, n_iter_no_change=100_000)
-        delay = float(rng.uniform(0.05, 0.25))
-        timer = threading.Timer(delay, _thread.interrupt_main)
+        delay, ended = float(rng.uniform(0.05, 0.25)), threading.Event()
+        timer = threading.Timer(delay, press_until, [ended])
         # The first epochs are over before the key is pressed.
         model.set_callbacks(Started(timer))
         with pytest.raises(KeyboardInterrupt):
             model.fit(X)
+        ended.set()
         timer.join()
         assert torch.get_num_threads() == n_threads
         model.set_callbacks()
         assert_whole(model, X)
+
+
+def press_until(ended):
+    """Press Ctrl-C, and again if Python was in a destructor, which swallows it."""
+    _thread.interrupt_main()
+    while not ended.wait(20):
+        _thread.interrupt_main()
 
 
 class Started(InterruptAt):
