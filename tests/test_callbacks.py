@@ -108,10 +108,18 @@ def test_a_model_that_was_seen_does_not_change_any_more(digits):
         assert np.array_equal(model.transform(digits), codes)
 
 
-def test_watching_does_not_change_what_is_learned(digits):
-    watched = small(network=MLP((8,), dropout=0.2)).set_callbacks(Spy())
-    alone = small(network=MLP((8,), dropout=0.2))
+# With the second, the best state is often not the last.
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"network": MLP((8,), dropout=0.2)},
+        {"early_stopping": True, "max_iter": 40, "learning_rate": 0.05},
+    ],
+)
+def test_watching_does_not_change_what_is_learned(params, digits):
+    watched, alone = small(**params).set_callbacks(Spy()), small(**params)
     assert np.array_equal(watched.fit_transform(digits), alone.fit_transform(digits))
+    assert watched.loss_curve_ == alone.loss_curve_
 
 
 def test_scoring_monitor_records_a_score_for_every_epoch(digits):

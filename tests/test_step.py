@@ -182,3 +182,37 @@ def test_training_the_same_model_both_ways_ends_the_same(dropout, monkeypatch):
     other = AutoencoderTransformer(3, network=network, alpha=0, **options).fit(X)
     np.testing.assert_allclose(model.transform(X), other.transform(X), rtol=1e-6)
     np.testing.assert_allclose(model.loss_curve_, other.loss_curve_, rtol=1e-9)
+
+
+def shared(n_features, n_components, n_samples):
+    encoder, decoder = MLP((5,))(n_features, n_components, n_samples)
+    square = nn.Linear(5, 5, dtype=torch.float32)
+    encoder.layers.insert(1, square)
+    decoder.layers.insert(1, square)
+    return encoder, decoder
+
+
+def reparametrized(n_features, n_components, n_samples):
+    encoder, decoder = MLP((5,))(n_features, n_components, n_samples)
+    nn.utils.parametrizations.weight_norm(encoder.layers[0])
+    return encoder, decoder
+
+
+def with_another_activation(n_features, n_components, n_samples):
+    encoder, decoder = MLP((5,))(n_features, n_components, n_samples)
+    encoder.activation = nn.Tanh()
+    return encoder, decoder
+
+
+def frozen(n_features, n_components, n_samples):
+    encoder, decoder = MLP((5,))(n_features, n_components, n_samples)
+    encoder.layers[0].requires_grad_(False)
+    return encoder, decoder
+
+
+@pytest.mark.parametrize(
+    "network", [shared, reparametrized, with_another_activation, frozen]
+)
+def test_networks_that_were_changed_train_through_autograd(network):
+    trainer = trainer_of(network=network)
+    assert trainer.gradient == trainer.differentiate

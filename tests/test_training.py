@@ -135,3 +135,49 @@ def test_bfloat16_is_refused_where_it_would_only_be_slower(monkeypatch):
     abilities = {"avx512_bf16": True}
     monkeypatch.setattr("torch.cpu.get_capabilities", lambda: abilities, raising=False)
     assert model.set_params(max_iter=1).fit(X).precision_ == "bfloat16"
+
+
+def test_memory_does_not_grow_with_the_sizes_of_chunks():
+    model = AutoencoderTransformer(2, network=MLP((8,)), batch_size=1000)
+    for n_rows in range(40, 50):
+        model.partial_fit(X[:n_rows])
+        assert not model._course.trainer.gradient.steps
+        assert model._course.epochs is None
+
+
+@pytest.mark.parametrize(("first", "then"), [(300, 1000), (1500, 100)])
+def test_precision_is_that_of_the_model_that_goes_on(first, then):
+    rows = np.random.default_rng(0).random((1500, 4))
+    model = AutoencoderTransformer(2, network=MLP((8,)), batch_size=500)
+    before = model.partial_fit(rows[:first]).precision_
+    copied = pickle.loads(pickle.dumps(model))
+    for going in (model, copied):
+        going.partial_fit(rows[:then])
+        assert going.precision_ == before
+        assert going.module_.offset.dtype == getattr(torch, before)
+
+
+def test_a_saved_model_that_left_components_out_goes_on_without_them(digits):
+    options = {"max_iter": 200, "early_stopping": False, "random_state": 0}
+    model = AutoencoderTransformer(0.8, network=MLP((32,)), **options)
+    k = model.fit(digits).n_components_
+    assert k < model._blueprint.n_components
+    assert model.partial_fit(digits).n_components_ == k
+    assert model.transform(digits).shape == (120, k)
+
+
+def test_noise_in_place_leaves_the_rows_alone():
+    seen = []
+
+    def raised(batch):
+        seen.append(float(batch.mean()))
+        return batch.add_(1.0)
+
+    options = {
+        "noise": raised,
+        "batch_size": 53,
+        "max_iter": 4,
+        "early_stopping": False,
+    }
+    AutoencoderTransformer(2, network=MLP((8,)), **options).fit(X)
+    assert max(seen) < 0.5
