@@ -111,7 +111,7 @@ class Batches:
             index = torch.cat(parts)
             rows, weights = self._read(index).split(sizes), self._weights(index)
             weights = repeat(None) if weights is None else weights.split(sizes)
-            yield from zip(rows, weights)  # noqa: B905
+            yield from zip(rows, weights, strict=False)
 
     def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (rows, weights) in order."""
