@@ -16,6 +16,7 @@ from skae._solvers import FlatParameters, Solver, as_solver
 from skae._table import Rows, Table
 from skae._training import Batches, Objective, Trainer, annealed, constant
 from skae.losses import as_loss
+from skae.networks import for_rows
 from skae.regularizers import Ordered
 
 SHARE_ROWS = 500  # rows that shares and shrinkages are measured on,
@@ -105,7 +106,7 @@ def blueprint(p: dict, table: Table, device: str) -> Blueprint:
         n_features=d,
         n_components=int(k),
         n_samples=n,
-        network=clone(p["network"], safe=False),
+        network=for_rows(clone(p["network"], safe=False), (d,)),
         loss=p["loss"],
         noise=clone(p["noise"], safe=False),
         regularizer=clone(regularizer, safe=False),

@@ -106,7 +106,28 @@ class FullyConnected(nn.Module):
         return output(x)
 
 
-class MLP(Spec):
+class Network(Spec):
+    """A part that builds an encoder and a decoder of flat rows.
+
+    It is called with (n_features, n_components, n_samples) and returns two modules:
+    from (n, n_features) to (n, n_components), and back. A module may offer its last
+    layer as `output`, for training to start with its weights at zero.
+    """
+
+    def shaped(self, shape: tuple[int, ...]) -> "Network":
+        """Return the network for rows of a shape, where that makes a difference.
+
+        Rows of a table have the shape (n_features,), images (channels, height, width).
+        """
+        return self
+
+
+def for_rows(network, shape: tuple[int, ...]):
+    """Return a network for rows of a shape; a plain callable takes them flat."""
+    return network.shaped(shape) if hasattr(network, "shaped") else network
+
+
+class MLP(Network):
     """Fully connected encoder and decoder, each the other's mirror image.
 
     With hidden layers of `h_1, ..., h_m` units the encoder has layers
