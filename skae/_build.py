@@ -1,5 +1,6 @@
 """Blueprints: what a model is built from, for `fit` and for reading a saved state."""
 
+import math
 from dataclasses import dataclass, fields
 from numbers import Integral
 from typing import Any
@@ -8,9 +9,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from skae._layout import Numbers, layout_of, state_of
 from skae._linear import LinearPath as Axes
 from skae._model import Autoencoder, LinearPath
 from skae._random import Seeded
+from skae._reader import READERS
 from skae._sklearn import (
     CONTAINERS,
     HasMethods,
@@ -32,8 +35,11 @@ class Blueprint:
 
     Attributes
     ----------
-    n_features, n_components, n_samples : int
-        Sizes for which the network is built.
+    layout : Numbers
+        What a row stands for.
+
+    n_components, n_samples : int
+        Sizes for which the network is built, beside that of a row.
 
     network, loss, noise, regularizer : part, name or callable
         As given to the estimator.
@@ -48,7 +54,7 @@ class Blueprint:
         How many of the last components the code leaves out.
     """
 
-    n_features: int
+    layout: Numbers
     n_components: int
     n_samples: int
     network: Any
@@ -64,10 +70,31 @@ class Blueprint:
         """Return the blueprint that was saved, refusing what is not one."""
         if not isinstance(state, dict) or set(state) != {f.name for f in fields(cls)}:
             raise ValueError("The saved state does not describe a model.")
-        validate_parameter_constraints(CONSTRAINTS, state, "a saved model")
+        layout = layout_of(state["layout"])
+        wanted = {name: state[name] for name in CONSTRAINTS}
+        validate_parameter_constraints(CONSTRAINTS, wanted, "a saved model")
         if state["n_dropped"] >= state["n_components"]:
             raise ValueError("The saved state drops every component.")
-        return cls(**state)
+        return cls(**{**state, "layout": layout})
+
+    def state(self) -> dict:
+        """Return the blueprint as plain values and parts."""
+        return {**vars(self), "layout": state_of(self.layout)}
+
+    @property
+    def n_features(self) -> int:
+        """How many entries a row has."""
+        return self.layout.n_features
+
+    @property
+    def n_columns(self) -> int:
+        """Width of the code: components that are kept, and what else is told."""
+        return self.n_components - self.n_dropped + self.layout.n_marks
+
+    @property
+    def n_read(self) -> int:
+        """How many numbers a network is given for a row."""
+        return math.prod(self.layout.read_shape)
 
     @property
     def n_axes(self) -> int:
@@ -81,8 +108,8 @@ class Blueprint:
         """
         with torch.device("cpu"), Seeded(torch.Generator().manual_seed(seed)):
             encoder, decoder = self._networks()
-            check_network("encoder", encoder, self.n_features, self.n_components)
-            check_network("decoder", decoder, self.n_components, self.n_features)
+            check_network("encoder", encoder, self.n_read, self.n_components)
+            check_network("decoder", decoder, self.n_components, self.n_read)
             return self._assemble(encoder, decoder, path)
 
     def load(self, arrays: dict) -> Autoencoder:
@@ -98,28 +125,29 @@ class Blueprint:
         return model.eval()
 
     def _networks(self):
-        return self.network(self.n_features, self.n_components, self.n_samples)
+        return self.network(self.n_read, self.n_components, self.n_samples)
 
     def _assemble(self, encoder, decoder, path):
         asked = as_regularizer(self.regularizer)
         asked = asked.build(self.n_features, self.n_components)
         maps = self._maps(path, asked)
         encoder, decoder = INITS[self.init](encoder, decoder, *maps)
-        loss = as_loss(self.loss)
-        offset = torch.zeros(self.n_features, dtype=torch.float64)
+        loss, noise = as_loss(self.loss), as_noise(self.noise)
+        reader = READERS[self.layout.kind](self.layout)
+        offset = torch.zeros(self.layout.n_outputs, dtype=torch.float64)
         if path is not None:
             offset += torch.from_numpy(loss.start(path.mean, path.scale)[0])
-        noise = as_noise(self.noise)
-        model = Autoencoder(encoder, decoder, offset, loss, noise, asked)
+            reader.start(*path.ends)
+        model = Autoencoder(reader, encoder, decoder, offset, loss, noise, asked)
         model.drop(self.n_dropped)
         return model.to(getattr(torch, self.dtype))
 
     def _maps(self, path, asked):
-        shape = self.n_components, self.n_features
+        shape = self.n_components, self.n_read
         if path is None or not self.n_axes:
             return torch.zeros(shape), torch.zeros(shape[::-1])
         slope = as_loss(self.loss).start(path.mean, path.scale)[1] * path.shrinkage
-        to_codes, to_scores = asked.start(path.deviations / path.scale, len(slope))
+        to_codes, to_scores = asked.start(path.deviations / path.scale, self.n_read)
         return (
             torch.from_numpy(to_codes[:, np.newaxis] * path.axes),
             torch.from_numpy(slope[:, np.newaxis] * path.axes.T * to_scores),
@@ -140,7 +168,6 @@ INITS = {"pca": beside_linear_maps, "random": networks_alone}
 
 COUNT = Interval(Integral, 1, None, closed="left")
 CONSTRAINTS = {
-    "n_features": [COUNT],
     "n_components": [COUNT],
     "n_samples": [COUNT],
     "network": [callable],
@@ -194,11 +221,12 @@ def check_attributes(state: dict, blueprint: Blueprint) -> None:
     scale, k = state.get("scale_"), state.get("n_components_")
     if not (isinstance(scale, float) and 0 < scale < np.inf):
         raise ValueError(f"Got a saved scale of {scale!r}, but expected one above 0.")
-    if k != blueprint.n_components - blueprint.n_dropped:
+    if k != blueprint.n_columns:
         raise ValueError(f"The saved model has no code of n_components_={k!r}.")
-    codes = state.get("_codes")
-    wanted = {"_codes": np.empty((*np.shape(codes)[:1], k))}
-    check_arrays({"_codes": codes}, wanted, blueprint.dtype)
+    n_marks = blueprint.layout.n_marks
+    for name, width in (("_codes", k - n_marks), ("_marks", n_marks)):
+        wanted = {name: np.empty((*np.shape(state.get(name))[:1], width))}
+        check_arrays({name: state.get(name)}, wanted, blueprint.dtype)
     validate_parameter_constraints(
         KEPT, {name: state.get(name) for name in KEPT}, "a saved model"
     )

@@ -9,9 +9,10 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from skae._coding import LARGEST
+from skae._door import validate_rows
 from skae._message import EXACT, Message, fingerprint, pack, unpack
 from skae._sklearn import Interval, validate_parameter_constraints
-from skae._table import as_dtype, blocks, dense, validate_rows
+from skae._table import as_dtype, blocks, dense
 from skae._training import to_arrays
 
 SAMPLE_ROWS = 2000  # that steps are chosen on, before all rows are asked
@@ -160,6 +161,11 @@ class CompressionMixin:
         params = {"added_error": added_error, "max_error": max_error}
         validate_parameter_constraints(COMPRESS, params, caller_name="compress")
         check_is_fitted(self)
+        if self._blueprint.layout.n_marks:
+            raise ValueError(
+                "Sequences of different lengths cannot be compressed: a code that is "
+                "rounded does not tell where they end. Compress rows without NaN."
+            )
         X = validate_rows(self, X)
         with torch.inference_mode():
             codes = self._unrounded(X)
@@ -198,7 +204,9 @@ class CompressionMixin:
         shape = self.n_components_, self.n_features_in_
         message = unpack(bytes(data), self._fingerprint(), shape, max_bytes)
         with torch.inference_mode():
-            return self._rows(message)
+            rows = self._rows(message)
+        layout = self._blueprint.layout
+        return layout.restored(layout.typed(rows, rows.dtype), marks=None)
 
     def _unrounded(self, X):
         """Return codes as the module gives them, in no coarser float type."""
@@ -260,7 +268,7 @@ class CompressionMixin:
     def _decoded(self, codes):
         """Yield slices of rows, and the reconstructions in float64 and in the unit."""
         in_unit = self.module_.loss.reconstruction
-        for block in blocks(len(codes), self.n_features_in_):
+        for block in blocks(len(codes), self._blueprint.layout.n_outputs):
             output = self.module_.decode(self.module_.as_input(codes[block]))
             yield block, in_unit(output, self.mean_, self.scale_)
 

@@ -10,10 +10,11 @@ from sklearn.base import clone
 from skae import _recipe as recipe
 from skae._build import Blueprint
 from skae._course import Course
+from skae._door import Table
 from skae._generation import some_codes
-from skae._linear import LinearPath, fit_linear, n_axes_for_share
+from skae._linear import LinearPath, n_axes_for_share
 from skae._solvers import FlatParameters, Solver, as_solver
-from skae._table import Rows, Table
+from skae._table import Rows
 from skae._training import Batches, Objective, Trainer, annealed, constant
 from skae.losses import as_loss
 from skae.networks import for_rows
@@ -94,19 +95,22 @@ def choose(estimator, table: Table, seed: int, **changes) -> Choices:
 
 def blueprint(p: dict, table: Table, device: str) -> Blueprint:
     """Return what parameters p say of the model."""
-    n, d = table.X.shape
+    n, layout = table.X.shape[0], table.layout.for_network(p["network"])
     k, regularizer = p["n_components"], p["regularizer"]
     precision = recipe.auto(
         p["precision"], lambda: recipe.precision(table.X.dtype, n, device)
     )
     if k < 1:
-        k = n_axes_for_share(table.X, table.weight, k)
+        weight = np.ones(n) if table.weight is None else table.weight
+        k = n_axes_for_share(layout.continuous(table.X, weight), weight, k)
         regularizer = Ordered() if regularizer is None else regularizer
+    else:
+        k = layout.n_free(k)
     return Blueprint(
-        n_features=d,
+        layout=layout,
         n_components=int(k),
         n_samples=n,
-        network=for_rows(clone(p["network"], safe=False), (d,)),
+        network=for_rows(clone(p["network"], safe=False), layout.read_shape),
         loss=p["loss"],
         noise=clone(p["noise"], safe=False),
         regularizer=clone(regularizer, safe=False),
@@ -142,7 +146,8 @@ class Fit:
     def start(self) -> Course:
         """Return a course whose model is still PCA of the rows it will learn from."""
         n_axes = self.choices.blueprint.n_axes
-        path = fit_linear(self.table.X, self._training_weight(), n_axes)
+        weight, layout = self._training_weight(), self.choices.blueprint.layout
+        path = layout.linear_path(self.table.X, weight, n_axes)
         return self._course(self._model(self._shrunk(path)), path)
 
     def resume(self, course: Course) -> Course:
@@ -205,10 +210,14 @@ class Fit:
         course.restore()
         c, explained = self.choices, self._explained(course)
         module = course.release() if over else course.best_model()
+        blueprint = replace(c.blueprint, n_dropped=course.n_dropped)
+        mean, scale = blueprint.layout.standard(course.path)
+        rows = course.trainer.batches.rows
+        codes, marks = some_codes(module, rows, blueprint.layout)
         return {
-            "n_components_": c.blueprint.n_components - course.n_dropped,
-            "mean_": course.path.mean,
-            "scale_": course.path.scale,
+            "n_components_": blueprint.n_columns,
+            "mean_": mean,
+            "scale_": scale,
             "module_": module,
             "explained_variance_ratio_": explained,
             "loss_curve_": list(course.loss_curve),
@@ -221,9 +230,10 @@ class Fit:
             "alpha_": float(c.alpha),
             "precision_": str(course.trainer.objective.products)[len("torch.") :],
             "device_": c.device,
-            "_blueprint": replace(c.blueprint, n_dropped=course.n_dropped),
+            "_blueprint": blueprint,
             "_seed": c.seed,
-            "_codes": some_codes(module, course.trainer.batches.rows),
+            "_codes": codes,
+            "_marks": marks,
         }
 
     def _training_weight(self):
@@ -249,7 +259,8 @@ class Fit:
 
     def _objective(self, model, path):
         c = self.choices
-        return Objective(model, path.mean, path.scale, c.seed, c.products)
+        mean, scale = c.blueprint.layout.standard(path)
+        return Objective(model, mean, scale, c.seed, c.products)
 
     def _course(self, model, path):
         c = self.choices
@@ -273,8 +284,9 @@ class Fit:
         )
 
     def _rows(self, path, X, weight=None, index=None):
-        rows = Rows(X, path.mean, path.scale, weight, index)
-        return Batches(rows, self.choices.blueprint.dtype, self.choices.device)
+        c, layout = self.choices, self.choices.blueprint.layout
+        rows = Rows(X, *layout.standard(path), weight, index, layout.n_outputs)
+        return Batches(rows, c.blueprint.dtype, c.device)
 
     def _n_batches_of_all(self):
         return -(-self.table.X.shape[0] // self.choices.batch_size)
@@ -306,7 +318,8 @@ class Fit:
         k = self.choices.blueprint.n_components - course.n_dropped
         n = max(100, min(SHARE_ROWS, SHARE_DECODINGS // k))
         rows = course.trainer.batches.sample(n)
-        return np.diff(course.shares(rows), prepend=0.0)[:k]
+        shares = np.diff(course.shares(rows), prepend=0.0)[:k]
+        return np.append(shares, np.zeros(self.choices.blueprint.layout.n_marks))
 
 
 @torch.no_grad()

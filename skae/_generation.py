@@ -1,5 +1,6 @@
 """Generation: new rows, decoded from codes that are drawn or lie between two others."""
 
+import copy
 from numbers import Integral
 
 import numpy as np
@@ -10,9 +11,10 @@ from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 
+from skae._door import one_row
 from skae._random import Seeded, draw_seed
 from skae._sklearn import CONTAINERS, check_feature_names_in, get_output_config
-from skae._table import Rows, as_dtype, blocks, one_row
+from skae._table import Rows, as_dtype
 
 MOST_CODES = 1000  # kept of the training rows, to learn a density from
 N_CLUSTERS = (1, 2, 4, 8, 16, 32)
@@ -62,9 +64,12 @@ class GenerationMixin:
         check_is_fitted(self)
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         seed, regularizer = draw_seed(random_state), self.module_.regularizer
-        codes = prior_codes(regularizer, n_samples, self.n_components_, seed)
+        codes = prior_codes(regularizer, n_samples, self._codes.shape[1], seed)
         if codes is None:
-            codes = mixture_codes(self._codes, self._seed, n_samples, seed)
+            known = np.hstack([self._codes, self._marks])
+            codes = mixture_codes(known, self._seed, n_samples, seed)
+        else:
+            codes = np.hstack([codes, drawn(self._marks, n_samples, seed)])
         return self._like_training_rows(codes)
 
     def interpolate(self, start, end, n_steps=10):
@@ -112,25 +117,32 @@ class GenerationMixin:
         rows = self._decode(as_dtype(codes, self._dtype))
         asked = get_output_config("transform", self)["dense"]
         container = self._container if asked == "default" else asked
-        if container == "default":
+        if container == "default" or rows.ndim > 2:
             return rows
         names = check_feature_names_in(self)
         return CONTAINERS[container].create_container(rows, rows, columns=names)
 
 
-def some_codes(model, rows: Rows) -> np.ndarray:
-    """Return codes of at most 1000 rows, to learn a density from.
+def some_codes(model, rows: Rows, layout):
+    """Return codes and marks of at most 1000 rows, to learn a density from.
 
-    There are none, but still their width, for a model whose codes have a prior.
+    There are no codes, but still their width, where they have a prior.
     """
     chosen = representatives(len(rows), rows.weight, min(MOST_CODES, len(rows)))
-    parts = (chosen[block] for block in blocks(len(chosen), rows.X.shape[1]))
+    some = copy.copy(rows)
+    some.index = chosen if rows.index is None else rows.index[chosen]
     with torch.no_grad():
-        tensors = (torch.from_numpy(rows[part]).to(model.offset) for part in parts)
+        tensors = (torch.from_numpy(some[b]).to(model.offset) for b in some.blocks())
         codes = torch.cat([model.encode(tensor) for tensor in tensors])
+    codes, marks = codes.cpu().numpy(), layout.marks(some.X[some.index])
     if prior_codes(model.regularizer, 1, codes.shape[1], seed=0) is not None:
         codes = codes[:0]
-    return codes.cpu().numpy()
+    return codes, marks.astype(codes.dtype)
+
+
+def drawn(rows: np.ndarray, n_samples: int, seed: int) -> np.ndarray:
+    """Return rows drawn with replacement."""
+    return rows[np.random.default_rng(seed).integers(len(rows), size=n_samples)]
 
 
 def representatives(n_rows: int, weight, n_chosen: int) -> np.ndarray:

@@ -36,6 +36,9 @@ class LinearPath:
 
     shrinkage : float, default=1.0
         Factor on the way back, for losses under which PCA's goes too far.
+
+    ends : tuple of ndarray, default=()
+        What stands before and behind the axes, where rows are not numbers.
     """
 
     mean: np.ndarray
@@ -43,6 +46,7 @@ class LinearPath:
     axes: np.ndarray
     deviations: np.ndarray
     shrinkage: float = 1.0
+    ends: tuple = ()
 
 
 def fit_linear(X, weight, n_components):

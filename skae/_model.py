@@ -74,18 +74,22 @@ class Autoencoder(nn.Module):
 
     Parameters
     ----------
-    encoder, decoder : nn.Module
-        Maps from (n, n_features) to (n, n_components) and back.
+    reader : Reader
+        How rows are taken in, and outputs given.
 
-    offset : Tensor of shape (n_features,)
+    encoder, decoder : nn.Module
+        Maps from (n, n_read) to (n, n_components) and back.
+
+    offset : Tensor of shape (n_outputs,)
         Output of the model that knows nothing but the mean.
 
     loss, noise, regularizer : loss, Noise, AsksNothing
         The parts of the objective.
     """
 
-    def __init__(self, encoder, decoder, offset, loss, noise, regularizer):
+    def __init__(self, reader, encoder, decoder, offset, loss, noise, regularizer):
         super().__init__()
+        self.reader = reader
         self.encoder = encoder
         self.decoder = decoder
         self.register_buffer("offset", offset)
@@ -98,7 +102,8 @@ class Autoencoder(nn.Module):
     def writable(self) -> bool:
         """Whether all parts offer what writing out a training step takes."""
         return (
-            self.loss.derivative is not None
+            self.reader.writable
+            and self.loss.derivative is not None
             and self.regularizer.of_codes_alone
             and not self.n_dropped
             and self._networks_are_writable()
@@ -124,31 +129,36 @@ class Autoencoder(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """Return codes of shape (n_samples, n_components)."""
+        return self.encode_read(self.reader(x))
+
+    def encode_read(self, x: Tensor) -> Tensor:
+        """Return codes of what the reader returned."""
         codes = self.regularizer.code(self.encoder(x))
         return codes[:, : -self.n_dropped] if self.n_dropped else codes
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Return outputs of shape (n_samples, n_features), on the loss's scale."""
+        """Return outputs of shape (n_samples, n_outputs), on the loss's scale."""
         return self.decode_all(self._with_dropped(codes))
-
-    def encode_all(self, x: Tensor) -> Tensor:
-        """Return codes with the components that are left out at zero."""
-        return self._with_dropped(self.encode(x))
 
     def _with_dropped(self, codes):
         return F.pad(codes, (0, self.n_dropped)) if self.n_dropped else codes
 
     def decode_all(self, codes: Tensor) -> Tensor:
         """Return outputs from codes with the components that are left out."""
-        return self.decoder(self.regularizer.decoder_input(codes)) + self.offset
+        decoded = self.decoder(self.regularizer.decoder_input(codes))
+        return self.reader.write(decoded) + self.offset
+
+    def constant(self, x: Tensor) -> Tensor:
+        """Return the outputs of the model that knows nothing but the mean."""
+        return self.offset.expand(len(x), -1)
 
     def objective(self, x: Tensor, target: Tensor, generator, weights=None) -> Tensor:
         """Return the training loss of each sample, shape (n_samples,)."""
-        asked, noisy = self.regularizer, self.noise.disturb(x, generator)
-        codes = self.encode_all(noisy)
+        asked, noisy = self.regularizer, self.noise.disturb(self.reader(x), generator)
+        codes = self._with_dropped(self.encode_read(noisy))
         losses = self.mean_loss(asked.training_codes(codes, generator), target)
         added = asked.batch_penalty(codes, losses.detach(), weights, generator)
-        slope = asked.encoder_penalty(self.encode, noisy, weights, generator)
+        slope = asked.encoder_penalty(self.encode_read, noisy, weights, generator)
         return losses + added + slope
 
     def validation(self, x: Tensor, target: Tensor, weights=None) -> Tensor:
@@ -156,11 +166,11 @@ class Autoencoder(nn.Module):
 
         What is random has the same numbers at every call.
         """
-        asked, codes = self.regularizer, self.encode_all(x)
-        generator = judge_of(x)
+        asked, read = self.regularizer, self.reader(x)
+        codes, generator = self._with_dropped(self.encode_read(read)), judge_of(x)
         views = asked.views(codes)
         losses = sum(self.mean_loss(view, target) for view in views) / len(views)
-        slope = asked.encoder_penalty(self.encode, x, weights, generator)
+        slope = asked.encoder_penalty(self.encode_read, read, weights, generator)
         return asked.judged(codes, losses, weights, generator) + slope
 
     def mean_loss(self, codes: Tensor, target: Tensor) -> Tensor:
@@ -175,4 +185,4 @@ class Autoencoder(nn.Module):
 
     def sample_loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the mean loss over the features of each sample, shape (n_samples,)."""
-        return self.loss.elementwise(output, target).mean(dim=1)
+        return self.reader.sample_loss(self.loss.elementwise, output, target)

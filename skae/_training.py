@@ -224,15 +224,11 @@ class Objective:
     @torch.no_grad()
     def null(self, batches: Batches) -> float:
         """Return the weighted mean loss of the model that knows only the mean."""
-        total = sum(
-            (
-                weights
-                * self.model.sample_loss(self.model.offset.expand_as(target), target)
-            ).sum()
-            for rows, weights in batches.blocks()
-            for target in [self.target(rows)]
-        )
-        return float(total) / float(batches.weight.sum())
+        model, total = self.model, 0.0
+        for rows, weights in batches.blocks():
+            losses = model.sample_loss(model.constant(rows), self.target(rows))
+            total += float((weights * losses).sum())
+        return total / float(batches.weight.sum())
 
     @torch.no_grad()
     def prefix_losses(self, batches: Batches) -> np.ndarray:

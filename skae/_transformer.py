@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skae._build import INITS, Blueprint, check_attributes
 from skae._compression import CompressionMixin
+from skae._door import open_table, validate_rows
 from skae._fitting import Fit, choose
 from skae._generation import GenerationMixin
 from skae._random import draw_seed
@@ -38,8 +39,6 @@ from skae._table import (
     as_dtype,
     blocks,
     dense,
-    open_table,
-    validate_rows,
 )
 from skae._training import to_arrays, training_mode
 from skae._version import __version__
@@ -435,9 +434,10 @@ class AutoencoderTransformer(
 
     def _open(self, X, sample_weight, X_val, goes_on):
         """Validate what came in; return it, and what to remember of its columns."""
-        table, seen = open_table(self, X, sample_weight, X_val, reset=not goes_on)
+        loss, reset = as_loss(self.loss), not goes_on
+        table, seen = open_table(self, X, sample_weight, X_val, loss, reset=reset)
         for rows in (table.X, table.X_val):
-            as_loss(self.loss).check(rows)
+            loss.check(rows)
         return table, seen
 
     def _choose(self, table, goes_on, **changes):
@@ -545,9 +545,9 @@ class AutoencoderTransformer(
         with torch.inference_mode():
             for block, rows in self._blocks(X):
                 output = module.decode(module.encode(rows))
-                constant = module.offset.expand_as(rows)
-                loss += weight[block] @ self._losses(rows, output).mean(axis=1)
-                null += weight[block] @ self._losses(rows, constant).mean(axis=1)
+                constant = module.constant(rows)
+                loss += weight[block] @ mean_of(self._losses(rows, output))
+                null += weight[block] @ mean_of(self._losses(rows, constant))
         return float(loss == 0) if null == 0 else float(1 - loss / null)
 
     def reconstruction_error(self, X, per_feature=False):
@@ -577,7 +577,7 @@ class AutoencoderTransformer(
         with torch.inference_mode():
             for block, rows in self._blocks(X):
                 losses = self._losses(rows, module.decode(module.encode(rows))) * unit
-                errors[block] = losses if per_feature else losses.mean(axis=1)
+                errors[block] = losses if per_feature else mean_of(losses)
         return errors
 
     def get_feature_names_out(self, input_features=None):
@@ -602,22 +602,25 @@ class AutoencoderTransformer(
         with torch.inference_mode():
             for block, rows in self._blocks(X):
                 output = self.module_.encode(rows).cpu().numpy()
-                codes[block] = as_dtype(output, X.dtype)
+                marked = np.hstack([output, self._blueprint.layout.marks(X[block])])
+                codes[block] = as_dtype(marked, X.dtype)
         return codes
 
     def _decode(self, codes):
-        rows = np.empty((len(codes), self.n_features_in_), dtype=codes.dtype)
-        in_unit = self.module_.loss.reconstruction
+        layout = self._blueprint.layout
+        codes, marks = np.split(codes, [self.n_components_ - layout.n_marks], axis=1)
+        in_unit, decoded = self.module_.loss.reconstruction, []
         with torch.inference_mode():
-            for block in blocks(*rows.shape):
+            for block in blocks(len(codes), layout.n_outputs):
                 output = self.module_.decode(self.module_.as_input(dense(codes[block])))
-                decoded = in_unit(output, self.mean_, self.scale_)
-                rows[block] = as_dtype(decoded, codes.dtype)
-        return rows
+                rows = in_unit(output, self.mean_, self.scale_)
+                decoded.append(layout.typed(rows, codes.dtype))
+        return layout.restored(np.concatenate(decoded), marks)
 
     def _blocks(self, X):
         """Yield slices of rows, and the standardised rows as tensors."""
-        rows = Rows(X, self.mean_, self.scale_)
+        n_outputs = self._blueprint.layout.n_outputs
+        rows = Rows(X, self.mean_, self.scale_, width=n_outputs)
         for block in rows.blocks():
             yield block, self.module_.as_input(rows[block])
 
@@ -634,7 +637,7 @@ class AutoencoderTransformer(
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
+        tags.input_tags.sparse = tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32", "float16"]
         return tags
 
@@ -651,7 +654,7 @@ class AutoencoderTransformer(
         state.pop("_course", None)
         if "module_" in state:
             state["module_"] = to_arrays(self.module_)
-            state["_blueprint"] = vars(self._blueprint).copy()
+            state["_blueprint"] = self._blueprint.state()
             state["_skae_version"] = __version__
         return state
 
@@ -665,6 +668,11 @@ class AutoencoderTransformer(
             state["_course"] = None
             state.pop("_skae_version", None)
         super().__setstate__(state)
+
+
+def mean_of(losses):
+    """Return each row's mean over what is there, shape (n_rows,)."""
+    return np.nanmean(losses, axis=1)
 
 
 @contextmanager

@@ -15,6 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from skae._layout import check_tokens, numbers_or_padded, tokens_of
+from skae._table import extremes
+
 
 def squared_error(output: Tensor, target: Tensor) -> Tensor:
     """Return `(output - target)^2`."""
@@ -45,6 +48,18 @@ def brier(output: Tensor, target: Tensor) -> Tensor:
 def poisson(output: Tensor, target: Tensor) -> Tensor:
     """Return half the Poisson deviance of target from the mean exp(output)."""
     return torch.exp(output) - target * output + torch.xlogy(target, target) - target
+
+
+def cross_entropy(output: Tensor, target: Tensor) -> Tensor:
+    """Return `log(sum(exp(logits))) - logits[token]` of each token.
+
+    The output has the logits of all steps, shape (n_samples, n_steps * n_tokens), and
+    the target has the tokens, shape (n_samples, n_steps).
+    """
+    logits = output.reshape(target.numel(), -1)
+    tokens = target.reshape(-1).long()
+    losses = F.cross_entropy(logits, tokens, reduction="none")
+    return losses.reshape(target.shape)
 
 
 def _huber_derivative(output, target, out):
@@ -177,6 +192,7 @@ class StandardisedLoss(Written):
     elementwise: Callable
     power: int = 0
     shrinkages = (1.0,)
+    layout = staticmethod(numbers_or_padded)
 
     def check(self, X) -> None:
         """Accept any data: the loss is defined for all real numbers."""
@@ -192,6 +208,10 @@ class StandardisedLoss(Written):
     def reconstruction(self, output: Tensor, mean, scale) -> np.ndarray:
         """Return data from outputs; in float64, for means that dwarf the spread."""
         return output.cpu().numpy().astype(np.float64) * scale + mean
+
+
+# Factors on a start that overshoots, the best of which is taken.
+SHRINKAGES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.12, 0.06, 0.0)
 
 
 @dataclass(frozen=True)
@@ -218,11 +238,12 @@ class LinkedLoss(Written):
     low: float
     high: float
     power: int = 0
-    shrinkages = (1.0, 0.7, 0.5, 0.35, 0.25, 0.12, 0.06, 0.0)
+    shrinkages = SHRINKAGES
+    layout = staticmethod(numbers_or_padded)
 
     def check(self, X) -> None:
         """Raise ValueError where data (an array, or None) leaves the domain."""
-        low, high = (self.low, self.low) if X is None else (X.min(), X.max())
+        low, high = (self.low, self.low) if X is None else extremes(X)
         if low < self.low or high > self.high:
             raise ValueError(
                 f"loss={self.elementwise.__name__!r} needs data in "
@@ -244,6 +265,41 @@ class LinkedLoss(Written):
         return self.link.inverse(output).cpu().numpy().astype(np.float64)
 
 
+@dataclass(frozen=True)
+class TokenLoss(Written):
+    """A loss of logits, an output for each token of a vocabulary, and tokens.
+
+    Attributes
+    ----------
+    elementwise : callable
+        `(output, target) -> loss`, of shapes (n_samples, n_steps * n_tokens),
+        (n_samples, n_steps) and (n_samples, n_steps).
+    """
+
+    elementwise: Callable
+    power: int = 0
+    shrinkages = SHRINKAGES
+    layout = staticmethod(tokens_of)
+
+    def check(self, X) -> None:
+        """Raise ValueError where data (an array, or None) is not tokens."""
+        if X is not None:
+            check_tokens(X)
+
+    def start(self, mean: np.ndarray, scale: float):
+        """Return the logits of the tokens' shares, and slopes: those lie elsewhere."""
+        return np.log(mean), np.ones(1)
+
+    def target(self, rows, mean, scale):
+        """Return what outputs are compared with: the tokens."""
+        return rows
+
+    def reconstruction(self, output: Tensor, mean, scale) -> np.ndarray:
+        """Return the likeliest tokens."""
+        logits = output.unflatten(1, (len(mean), -1))
+        return logits.argmax(dim=-1).cpu().numpy().astype(np.float64)
+
+
 LOSSES = {
     "squared_error": StandardisedLoss(squared_error, power=2),
     "absolute_error": StandardisedLoss(absolute_error, power=1),
@@ -251,6 +307,7 @@ LOSSES = {
     "log_loss": LinkedLoss(log_loss, LOGIT, low=0, high=1),
     "brier": LinkedLoss(brier, LOGIT, low=0, high=1),
     "poisson": LinkedLoss(poisson, LOG, low=0, high=np.inf),
+    "cross_entropy": TokenLoss(cross_entropy),
 }
 
 

@@ -1,4 +1,4 @@
-"""One of every noise and regularizer: what the tests of properties run over."""
+"""One of every part: what the tests of properties run over."""
 
 from skae import (
     MMD,
@@ -12,6 +12,11 @@ from skae import (
     TopK,
     Variational,
 )
+from skae.losses import LOSSES
+
+NUMERIC_LOSSES = {
+    name: loss for name, loss in LOSSES.items() if name != "cross_entropy"
+}
 
 NOISES = [GaussianNoise(0.3), MaskingNoise(0.3), SwapNoise(0.3)]
 NO_NOISES = [GaussianNoise(0), MaskingNoise(0), SwapNoise(0)]

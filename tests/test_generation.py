@@ -459,7 +459,7 @@ def test_a_path_needs_two_ends(n_steps, error, model, X):
         (np.array([0, 0, np.nan, 0, 0]), "NaN"),
         (np.array([[0, 0, np.inf, 0, 0]]), "infinity"),
         (1.0, "Expected 2D array"),
-        (np.zeros((1, 1, 5)), "dim 3"),
+        (np.zeros((1, 1, 5)), r"shape \(1, 5\)"),
     ],
 )
 def test_an_end_that_is_not_a_finite_row_is_refused(row, message, model):

@@ -73,6 +73,10 @@ GOOD = {
     "one row": X[:1],
     "two rows": X[:2],
     "one column": X[:, :1],
+    "three dimensions": X.reshape(40, 5, 1),
+    "float32 in four dimensions": X.astype(np.float32).reshape(20, 5, 2, 1),
+    "a nested list": X.reshape(20, 5, 2).tolist(),
+    "a tensor in three dimensions": torch.from_numpy(X).reshape(20, 5, 2),
     "more columns than rows": X.T,
 }
 
@@ -85,7 +89,8 @@ BAD = {
     "strings": ([["a", "b"]] * 40, "could not convert string to float"),
     "complex": (X * 1j, "Complex data not supported"),
     "one dimension": (X[0], "Expected 2D array, got 1D array"),
-    "three dimensions": (X[np.newaxis], "dim 3|expected <= 2"),
+    "infinity in three dimensions": (np.full((40, 5, 2), np.inf), "infinity"),
+    "strings in three dimensions": (np.full((40, 5, 2), "a"), "could not convert"),
     "no rows": (X[:0], "0 sample"),
     "no columns": (X[:, :0], "0 feature"),
     "a number": (3.0, "Expected 2D array, got scalar array"),

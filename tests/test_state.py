@@ -222,7 +222,21 @@ def lost_from_blueprint(state):
 
 # Entries of the blueprint, and attributes, that no model has.
 BLUEPRINT = {
-    "n_features": [3, -1, None],
+    "layout": [
+        None,
+        [64],
+        {},
+        {"kind": "os.system", "shape": (64,)},
+        {"kind": "numbers", "shape": (64, 1)} | {"extra": 1},
+        {"kind": "numbers", "shape": 64},
+        {"kind": "numbers", "shape": (3,)},
+        {"kind": "numbers", "shape": (-8, -8)},
+        {"kind": "numbers", "shape": (2**40, 2**40)},
+        {"kind": "padded", "shape": (8, 8), "axis": 2},
+        {"kind": "padded", "shape": (8, 8), "axis": "0"},
+        {"kind": "tokens", "shape": (64,), "n_tokens": 0, "channels_first": False},
+        {"kind": "tokens", "shape": (64,), "n_tokens": 9**9, "channels_first": False},
+    ],
     "n_components": [1, -1, 10**9, "3"],
     "n_samples": [0, "many"],
     "n_dropped": [-1, 3, 99],
@@ -239,6 +253,7 @@ ATTRIBUTES = {
     "mean_": [None, "0", [0.0], np.zeros(3), np.full(24, np.nan)],
     "scale_": [None, "1", 0.0, -1.0, float("nan"), float("inf"), np.ones(2)],
     "n_components_": [None, 7, "3"],
+    "_marks": [None, np.zeros((3, 1))],
     "_codes": [None, "0", [[0.0] * 3], np.zeros((9, 2)), np.full((9, 3), np.nan)],
     "_container": [None, "numpy", 3],
     "_dtype": [None, "int64", "object", np.float64],

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from parts import NOISES, REGULARIZERS
+from parts import NOISES, NUMERIC_LOSSES, REGULARIZERS
 from torch import nn
 
 from skae import MLP, AutoencoderTransformer, Contractive, Ordered
+from skae._door import Table
 from skae._fitting import Fit, choose
+from skae._layout import Numbers
 from skae._step import BY_HAND, WrittenGradient
-from skae._table import Table
-from skae.losses import LOSSES
 
 RNG = np.random.default_rng(0)
 X = RNG.random((23, 7))
@@ -25,10 +25,14 @@ class Both(Ordered):
         return 0.1 * codes.abs().sum(dim=1)
 
 
+def table_of(weight=None):
+    return Table(X, Numbers(X.shape[1:]), weight)
+
+
 def trainer_of(*, table=None, **params):
     """Return the trainer of a small model, moved away from its start."""
     params = {"network": MLP((5,)), "early_stopping": False, "max_iter": 3} | params
-    table = table or Table(X)
+    table = table or table_of()
     estimator = AutoencoderTransformer(3, **params)
     trainer = Fit(table, choose(estimator, table, seed=1)).start().trainer
     generator = torch.Generator().manual_seed(0)
@@ -61,16 +65,16 @@ def assert_same(trainer, tolerance):
 @pytest.mark.parametrize("activation", BY_HAND)
 def test_gradient_equals_autograds_for_every_activation_and_loss(activation, precision):
     network = MLP((6, 4), activation=activation)
-    for loss in LOSSES:
+    for loss in NUMERIC_LOSSES:
         trainer = trainer_of(network=network, loss=loss, precision=precision)
         assert_same(trainer, TOLERANCE[precision])
 
 
 @pytest.mark.parametrize("weight", [None, WEIGHT / WEIGHT.mean()], ids=["none", "some"])
 @pytest.mark.parametrize("init", ["pca", "random"])
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", NUMERIC_LOSSES)
 def test_gradient_equals_autograds_for_every_init_and_weight(loss, init, weight):
-    table = Table(X, weight)
+    table = table_of(weight)
     for sizes in [(), (5,)]:
         trainer = trainer_of(table=table, network=MLP(sizes), init=init, loss=loss)
         assert_same(trainer, 1e-8)
@@ -78,7 +82,7 @@ def test_gradient_equals_autograds_for_every_init_and_weight(loss, init, weight)
 
 def test_weights_change_the_gradient():
     plain = trainer_of()
-    weighted = trainer_of(table=Table(X, WEIGHT / WEIGHT.mean()))
+    weighted = trainer_of(table=table_of(WEIGHT / WEIGHT.mean()))
     (_, gradient), _ = written_and_differentiated(plain)
     (_, other), _ = written_and_differentiated(weighted)
     assert (gradient - other).abs().max() > 1e-3 * gradient.abs().max()
@@ -111,7 +115,7 @@ OF_CODES += [Both(), lambda codes: codes.square().mean(dim=1)]
 @pytest.mark.parametrize("loss", ["squared_error", "log_loss"])
 @pytest.mark.parametrize("regularizer", OF_CODES, ids=repr)
 def test_gradient_equals_autograds_with_a_regularizer(regularizer, loss, weight):
-    trainer = trainer_of(table=Table(X, weight), regularizer=regularizer, loss=loss)
+    trainer = trainer_of(table=table_of(weight), regularizer=regularizer, loss=loss)
     assert_same(trainer, 1e-8)
 
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from skae import MLP, AutoencoderTransformer
-from skae._table import BLOCK_ENTRIES, Rows, as_dtype, blocks, weighted_rows
+from skae._door import weighted_rows
+from skae._table import BLOCK_ENTRIES, Rows, as_dtype, blocks
 from skae._training import Batches, annealed, constant, threads
 
 X = np.random.default_rng(0).random((53, 4))

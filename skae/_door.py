@@ -1,0 +1,142 @@
+"""The doors: what comes in is validated here, once, and becomes flat rows."""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_array
+from sklearn.utils.validation import validate_data
+
+from skae._layout import Numbers
+from skae._sklearn import (
+    check_sample_weight,
+    is_pandas_df,
+    is_pandas_df_or_series,
+    is_polars_df,
+)
+from skae._table import DTYPES, check_magnitude
+
+
+@dataclass(frozen=True)
+class Table:
+    """What `fit` was given, validated.
+
+    Attributes
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        The rows to learn from.
+
+    layout : Numbers
+        What a row stands for.
+
+    weight : ndarray of shape (n_samples,) or None
+        Their positive weights, of mean 1.
+
+    X_val : ndarray or CSR matrix of shape (n_val, n_features) or None
+        The rows to judge by.
+    """
+
+    X: Any
+    layout: Numbers
+    weight: np.ndarray | None = None
+    X_val: Any = None
+
+
+def open_table(estimator, X, sample_weight, X_val, loss, *, reset):
+    """Return the validated table, and what `fit` is to remember of how it came.
+
+    The estimator is not touched: a `fit` that fails leaves the earlier model as it was.
+    """
+    door, container = copy.copy(estimator), container_of(X)
+    if reset:
+        X, layout = first_rows(door, X, loss)
+    else:
+        layout = estimator._blueprint.layout
+        X = validate_rows(door, X, layout)
+    check_magnitude(X)
+    names = ("n_features_in_", "feature_names_in_")
+    seen = {name: vars(door)[name] for name in names if name in vars(door)}
+    seen |= {"_container": container, "_dtype": X.dtype.name}
+    X, weight = weighted_rows(X, sample_weight)
+    X_val = None if X_val is None else validate_rows(door, X_val, layout)
+    return Table(X, layout, weight, X_val), seen
+
+
+def first_rows(door, X, loss):
+    """Return the rows of a new model, and what they stand for."""
+    X, shape = flat(X)
+    X = _matrix(door, X, finite=True if shape is None else "allow-nan", reset=True)
+    layout = loss.layout(X, shape or X.shape[1:])
+    layout.check(X)
+    return X, layout
+
+
+def validate_rows(estimator, X, layout=None):
+    """Return X as a float matrix (dense or CSR) of the layout seen in `fit`."""
+    layout = layout or estimator._blueprint.layout
+    X, shape = flat(X)
+    layout.check_shape(shape or ())
+    X = _matrix(estimator, X, finite=layout.finite, reset=False)
+    layout.check(X)
+    return X
+
+
+def _matrix(estimator, X, finite, reset):
+    return validate_data(
+        estimator,
+        X,
+        reset=reset,
+        accept_sparse="csr",
+        dtype=DTYPES,
+        ensure_all_finite=finite,
+    )
+
+
+def flat(X):
+    """Return X with flat rows, and the shape that rows had, or None for a matrix."""
+    n_dims = len(X.shape) if hasattr(X, "shape") else np.asarray(X).ndim
+    if n_dims < 3:
+        return X, None
+    X = check_array(X, allow_nd=True, dtype=DTYPES, ensure_all_finite="allow-nan")
+    return X.reshape(len(X), -1), X.shape[1:]
+
+
+def container_of(X):
+    """Return "pandas" or "polars" for their data frames, else "default"."""
+    if is_pandas_df(X):
+        return "pandas"
+    return "polars" if is_polars_df(X) else "default"
+
+
+def one_row(estimator, row, name):
+    """Return a row, in whatever shape it comes, as `validate_rows` returns a table."""
+    door, shape = copy.copy(estimator), estimator._blueprint.layout.shape
+    if is_pandas_df_or_series(row) and row.ndim == 1:
+        row = row.to_frame().T
+    elif np.ndim(row) == 1 or np.shape(row) == shape:
+        vars(door).pop("feature_names_in_", None)  # bare numbers have no names
+        row = np.reshape(row, (1, *np.shape(row)))
+    X = validate_rows(door, row)
+    if X.shape[0] != 1:
+        raise ValueError(
+            f"{name} has {X.shape[0]} rows, but expected one row, of shape "
+            f"{shape} or {(1, *shape)}."
+        )
+    return X
+
+
+def weighted_rows(X, sample_weight):
+    """Return the rows of positive weight, and their weights with mean 1 or None."""
+    if sample_weight is None:
+        return X, None
+    weight = check_sample_weight(
+        sample_weight, X, dtype=np.float64, ensure_non_negative=True
+    )
+    if not weight.any():
+        raise ValueError("sample_weight is zero for every row; expected some above 0.")
+    if (weight == weight[0]).all():
+        return X, None
+    kept = weight > 0
+    X = X if kept.all() else X[kept]
+    return X, weight[kept] / weight[kept].mean()
