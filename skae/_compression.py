@@ -124,7 +124,8 @@ class CompressionMixin:
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features), \
+                or array-like of the shape that `fit` saw
             The rows. Many rows in one call take fewer bytes than in several.
 
         added_error : float, default=0.01
@@ -189,7 +190,7 @@ class CompressionMixin:
 
         Returns
         -------
-        X : ndarray of shape (n_samples, n_features)
+        X : ndarray of the shape that `fit` saw
             The reconstructed rows, in the float type of those that were compressed.
         """
         validate_parameter_constraints(

@@ -44,7 +44,7 @@ class GenerationMixin:
 
         Returns
         -------
-        X : ndarray or DataFrame of shape (n_samples, n_features)
+        X : ndarray or DataFrame of shape (n_samples, ...)
             Rows in the unit and float type of the training rows, in random order. A
             data frame where `set_output` asks for one, or where `fit` was given one.
 
@@ -81,7 +81,7 @@ class GenerationMixin:
         Parameters
         ----------
         start, end : array-like, Series or DataFrame of shape (n_features,) or \
-                (1, n_features)
+                (1, n_features), or array-like of the shape that `fit` saw
             The two rows.
 
         n_steps : int, default=10
@@ -89,7 +89,7 @@ class GenerationMixin:
 
         Returns
         -------
-        X : ndarray or DataFrame of shape (n_steps, n_features)
+        X : ndarray or DataFrame of shape (n_steps, ...)
             The rows; the first and the last are the reconstructions of `start` and
             `end`. Unit, float type and container are as in `sample`.
 

@@ -22,24 +22,18 @@ from skae._door import open_table, validate_rows
 from skae._fitting import Fit, choose
 from skae._generation import GenerationMixin
 from skae._random import draw_seed
+from skae._reconstruction import ReconstructionMixin
 from skae._sklearn import (
     HasMethods,
     Interval,
     RealNotInt,
     StrOptions,
     check_feature_names_in,
-    check_sample_weight,
     fit_context,
 )
 from skae._solvers import SOLVERS
 from skae._spec import copy_if_default
-from skae._table import (
-    DTYPES,
-    Rows,
-    as_dtype,
-    blocks,
-    dense,
-)
+from skae._table import DTYPES
 from skae._training import to_arrays, training_mode
 from skae._version import __version__
 from skae.losses import LOSSES, as_loss
@@ -69,6 +63,7 @@ SKOPS_TRUSTED = (
 class AutoencoderTransformer(
     CompressionMixin,
     GenerationMixin,
+    ReconstructionMixin,
     ClassNamePrefixFeaturesOutMixin,
     CallbackSupportMixin,
     TransformerMixin,
@@ -109,11 +104,13 @@ class AutoencoderTransformer(
 
     loss : str or callable, default="squared_error"
         What is minimised, averaged over features and samples: "squared_error",
-        "absolute_error", "huber", "log_loss", "brier" or "poisson". "log_loss" (binary
-        cross-entropy) and "brier" (squared error) have a sigmoid output and need data
-        in [0, 1]; "poisson" has an exponential output and needs data >= 0. The others
-        have a linear output and are computed in standardised units, as is a callable
-        `loss(output, target)`, which returns the loss of each entry as a tensor.
+        "absolute_error", "huber", "log_loss", "brier", "poisson" or "cross_entropy".
+        "log_loss" (binary cross-entropy) and "brier" (squared error) have a sigmoid
+        output and need data in [0, 1]; "poisson" has an exponential output and needs
+        data >= 0; "cross_entropy" has a softmax output and needs rows of tokens,
+        integers from 0 on, which are embedded. The others have a linear output and are
+        computed in standardised units, as is a callable `loss(output, target)`, which
+        returns the loss of each entry as a tensor.
 
     noise : Noise, callable or None, default=None
         What is done to the rows that are encoded in training; the rows themselves must
@@ -190,10 +187,10 @@ class AutoencoderTransformer(
         Width of the code.
 
     mean_ : ndarray of shape (n_features,)
-        Mean of the rows that were learned from.
+        Mean of the rows that were learned from; 0 for tokens.
 
     scale_ : float
-        Root mean square of their centred entries.
+        Root mean square of their centred entries; 1 for tokens.
 
     module_ : torch.nn.Module
         The model, with methods `encode` and `decode` of standardised tensors.
@@ -355,8 +352,11 @@ class AutoencoderTransformer(
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
-            The rows.
+        X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features), \
+                or array-like of shape (n_samples, ...)
+            The rows, such as images of shape (channels, height, width) or sequences of
+            shape (length, features). Sequences of different lengths have NaN after the
+            end; then the last column of a code is the length.
 
         y : None
             Ignored.
@@ -364,8 +364,7 @@ class AutoencoderTransformer(
         sample_weight : array-like of shape (n_samples,), default=None
             How often each row counts. Rows of weight zero are left out.
 
-        X_val : {array-like, sparse matrix, DataFrame} of shape (n_val, n_features), \
-                default=None
+        X_val : array like X, default=None
             Rows to judge epochs by, in place of a part of X.
 
         Returns
@@ -404,7 +403,8 @@ class AutoencoderTransformer(
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features), \
+                or array-like of shape (n_samples, ...)
             Some rows.
 
         y : None
@@ -479,7 +479,8 @@ class AutoencoderTransformer(
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features), \
+                or array-like of the shape that `fit` saw
             The rows.
 
         Returns
@@ -487,7 +488,8 @@ class AutoencoderTransformer(
         codes : ndarray of shape (n_samples, n_components)
             Their codes, in the float type of X. At the start of training they are PCA's
             scores divided by the standard deviation of the first component, or of each
-            under a prior.
+            under a prior. For sequences of different lengths the last column is the
+            length, as a share of the longest.
         """
         check_is_fitted(self)
         return self._encode(validate_rows(self, X))
@@ -502,8 +504,9 @@ class AutoencoderTransformer(
 
         Returns
         -------
-        reconstruction : ndarray of shape (n_samples, n_features)
-            Rows in the unit of the data, in the float type of the codes.
+        reconstruction : ndarray of the shape that `fit` saw
+            Rows in the unit of the data, in the float type of the codes, with NaN after
+            the end of sequences; tokens as integers.
         """
         check_is_fitted(self)
         codes = check_array(X, dtype=DTYPES)
@@ -513,72 +516,6 @@ class AutoencoderTransformer(
                 f"n_components_={self.n_components_} columns, as `transform` returns."
             )
         return self._decode(codes)
-
-    def score(self, X, y=None, sample_weight=None):
-        """Return the share of variance, or of the loss's deviance, that is explained.
-
-        That is `1 - loss(model) / loss(mean)`, where the mean is that of the training
-        rows. It is 1 for a perfect reconstruction, 0 for the mean, and negative for a
-        model that is worse.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
-            The rows.
-
-        y : None
-            Ignored.
-
-        sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts.
-
-        Returns
-        -------
-        score : float
-            The share.
-        """
-        check_is_fitted(self)
-        X = validate_rows(self, X)
-        weight = check_sample_weight(sample_weight, X, dtype=np.float64)
-        loss = null = 0.0
-        module = self.module_
-        with torch.inference_mode():
-            for block, rows in self._blocks(X):
-                output = module.decode(module.encode(rows))
-                constant = module.constant(rows)
-                loss += weight[block] @ mean_of(self._losses(rows, output))
-                null += weight[block] @ mean_of(self._losses(rows, constant))
-        return float(loss == 0) if null == 0 else float(1 - loss / null)
-
-    def reconstruction_error(self, X, per_feature=False):
-        """Return the loss between rows and their reconstructions.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
-            The rows.
-
-        per_feature : bool, default=False
-            Whether to return the loss of each entry, rather than the mean over
-            features.
-
-        Returns
-        -------
-        error : ndarray of shape (n_samples,) or (n_samples, n_features)
-            The error, in the loss's unit: the square of the data's for
-            "squared_error" and "huber" (whose bend is at `scale_`), the data's for
-            "absolute_error", none for the others.
-        """
-        check_is_fitted(self)
-        X = validate_rows(self, X)
-        errors = np.empty(X.shape if per_feature else X.shape[:1])
-        module = self.module_
-        unit = self.scale_**module.loss.power
-        with torch.inference_mode():
-            for block, rows in self._blocks(X):
-                losses = self._losses(rows, module.decode(module.encode(rows))) * unit
-                errors[block] = losses if per_feature else mean_of(losses)
-        return errors
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the components: "ae0", "ae1", ...
@@ -596,40 +533,6 @@ class AutoencoderTransformer(
         check_is_fitted(self)
         check_feature_names_in(self, input_features, generate_names=False)
         return np.array([f"ae{i}" for i in range(self.n_components_)], dtype=object)
-
-    def _encode(self, X):
-        codes = np.empty((X.shape[0], self.n_components_), dtype=X.dtype)
-        with torch.inference_mode():
-            for block, rows in self._blocks(X):
-                output = self.module_.encode(rows).cpu().numpy()
-                marked = np.hstack([output, self._blueprint.layout.marks(X[block])])
-                codes[block] = as_dtype(marked, X.dtype)
-        return codes
-
-    def _decode(self, codes):
-        layout = self._blueprint.layout
-        codes, marks = np.split(codes, [self.n_components_ - layout.n_marks], axis=1)
-        in_unit, decoded = self.module_.loss.reconstruction, []
-        with torch.inference_mode():
-            for block in blocks(len(codes), layout.n_outputs):
-                output = self.module_.decode(self.module_.as_input(dense(codes[block])))
-                rows = in_unit(output, self.mean_, self.scale_)
-                decoded.append(layout.typed(rows, codes.dtype))
-        return layout.restored(np.concatenate(decoded), marks)
-
-    def _blocks(self, X):
-        """Yield slices of rows, and the standardised rows as tensors."""
-        n_outputs = self._blueprint.layout.n_outputs
-        rows = Rows(X, self.mean_, self.scale_, width=n_outputs)
-        for block in rows.blocks():
-            yield block, self.module_.as_input(rows[block])
-
-    def _losses(self, rows, output):
-        """Return the loss of each entry of an output."""
-        loss = self.module_.loss
-        mean = torch.tensor(self.mean_).to(rows)  # a copy: it may lie on disk
-        target = loss.target(rows, mean, self.scale_)
-        return loss.elementwise(output, target).cpu().numpy().astype(np.float64)
 
     @property
     def _n_features_out(self):
@@ -668,11 +571,6 @@ class AutoencoderTransformer(
             state["_course"] = None
             state.pop("_skae_version", None)
         super().__setstate__(state)
-
-
-def mean_of(losses):
-    """Return each row's mean over what is there, shape (n_rows,)."""
-    return np.nanmean(losses, axis=1)
 
 
 @contextmanager

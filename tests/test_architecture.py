@@ -35,6 +35,7 @@ ORDER = [
     "_build",
     "_training",
     "_course",
+    "_reconstruction",
     "_compression",
     "_generation",
     "_fitting",
