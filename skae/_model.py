@@ -29,6 +29,11 @@ class LinearPath(nn.Module):
         self.axes = nn.Parameter(axes)
 
     @property
+    def undecayed(self) -> list[nn.Parameter]:
+        """What weight decay is not to shrink."""
+        return [self.axes]
+
+    @property
     def writable(self) -> bool:
         """Whether `write_out` knows the network."""
         return getattr(self.network, "writable", False)

@@ -84,6 +84,11 @@ class TokenReader(Reader):
         n_read = layout.n_features * layout.embedding_size
         self.register_buffer("mean", torch.zeros(n_read, **like))
 
+    @property
+    def undecayed(self) -> list[nn.Parameter]:
+        """What weight decay is not to shrink: the start at PCA goes through it."""
+        return [self.table, self.logits]
+
     @torch.no_grad()
     def start(self, table, mean, logits) -> None:
         """Take the table, the mean of the embedded rows, and the way to logits."""

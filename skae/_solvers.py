@@ -7,8 +7,6 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from skae._model import LinearPath
-
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 
@@ -16,8 +14,8 @@ EPSILON = 1e-8
 class FlatParameters:
     """All parameters of a module as views of one vector, and gradients of another.
 
-    The matrices that weight decay shrinks come first. Linear paths are not among them:
-    decay pulls towards PCA, not away from it.
+    The matrices that weight decay shrinks come first. Linear paths are not among them,
+    nor what else a module names as `undecayed`: decay pulls towards PCA, not away.
 
     Attributes
     ----------
@@ -57,8 +55,7 @@ class FlatParameters:
 
 def split_parameters(module: nn.Module):
     """Return the matrices of the networks, and all other parameters."""
-    linear = [m.axes for m in module.modules() if isinstance(m, LinearPath)]
-    spared = {id(axes) for axes in linear}
+    spared = {id(p) for m in module.modules() for p in getattr(m, "undecayed", ())}
     parameters = [p for p in module.parameters() if p.requires_grad]
     decayed = [p for p in parameters if p.ndim > 1 and id(p) not in spared]
     chosen = {id(p) for p in decayed}
