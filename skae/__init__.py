@@ -1,5 +1,6 @@
 """Autoencoders as scikit-learn transformers: PCA's non-linear successor."""
 
+from skae._recurrent import Recurrent
 from skae._transformer import SKOPS_TRUSTED, AutoencoderTransformer
 from skae._version import __version__
 from skae.networks import MLP
@@ -26,6 +27,7 @@ __all__ = [
     "MaskingNoise",
     "Noise",
     "Ordered",
+    "Recurrent",
     "Regularizer",
     "Sparse",
     "SwapNoise",

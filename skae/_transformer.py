@@ -52,6 +52,7 @@ SKOPS_TRUSTED = (
     "skae.MaskingNoise",
     "skae.Noise",
     "skae.Ordered",
+    "skae.Recurrent",
     "skae.Regularizer",
     "skae.Sparse",
     "skae.SwapNoise",

@@ -1,5 +1,6 @@
 """Networks: parts that build an encoder and a decoder."""
 
+import math
 from itertools import pairwise
 from numbers import Integral, Real
 
@@ -125,6 +126,16 @@ class Network(Spec):
 def for_rows(network, shape: tuple[int, ...]):
     """Return a network for rows of a shape; a plain callable takes them flat."""
     return network.shaped(shape) if hasattr(network, "shaped") else network
+
+
+def check_entries(shape: tuple[int, ...], row_shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless rows have as many entries as a network's shape."""
+    if math.prod(shape) != math.prod(row_shape):
+        raise ValueError(
+            f"Got rows of shape {row_shape}, of {math.prod(row_shape)} entries, but "
+            f"expected {math.prod(shape)} for a network with shape={shape}. Set the "
+            "network's shape to that of a row, or to None."
+        )
 
 
 class MLP(Network):

@@ -1,12 +1,14 @@
 """One of every part: what the tests of properties run over."""
 
 from skae import (
+    MLP,
     MMD,
     Adversarial,
     Contractive,
     GaussianNoise,
     MaskingNoise,
     Ordered,
+    Recurrent,
     Sparse,
     SwapNoise,
     TopK,
@@ -17,6 +19,12 @@ from skae.losses import LOSSES
 NUMERIC_LOSSES = {
     name: loss for name, loss in LOSSES.items() if name != "cross_entropy"
 }
+
+NETWORKS = [
+    MLP((6,)),
+    Recurrent(hidden_size=4),
+    Recurrent(cell="gru", hidden_size=3, bidirectional=True),
+]
 
 NOISES = [GaussianNoise(0.3), MaskingNoise(0.3), SwapNoise(0.3)]
 NO_NOISES = [GaussianNoise(0), MaskingNoise(0), SwapNoise(0)]

@@ -30,6 +30,7 @@ ORDER = [
     "_reader",
     "_model",
     "networks",
+    "_recurrent",
     "regularizers",
     "_solvers",
     "_build",

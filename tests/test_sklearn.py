@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from parts import NOISES, REGULARIZERS
+from parts import NETWORKS, NOISES, REGULARIZERS
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -34,6 +34,7 @@ OPTIONS = [
     {"network": MLP(())},
     {"network": MLP((8,), dropout=0.2)},
     {"network": MLP((8,), activation="selu")},
+    *({"network": network} for network in NETWORKS),
     {"init": "random"},
     {"loss": "absolute_error"},
     {"loss": "huber"},
@@ -85,7 +86,7 @@ PARTS_THAT_DRAW = [
 DRAWING = [
     estimator
     for estimator in ESTIMATORS
-    if estimator.network.dropout
+    if getattr(estimator.network, "dropout", 0)
     or estimator.noise in PARTS_THAT_DRAW
     or estimator.regularizer in PARTS_THAT_DRAW
     or estimator.n_components == 0.9
