@@ -1,4 +1,4 @@
-r"""Sparse text through codes to a classifier: skae beside TruncatedSVD (LSA).
+"""Sparse text through codes to a classifier: skae beside TruncatedSVD (LSA).
 
 Texts become word and word-pair weights: TF-IDF (sublinear, of length 1), counts, or
 presence. Codes of 2 to 64 numbers are learned from the training texts without their
@@ -15,11 +15,11 @@ labels, and the test texts are judged by. Three tables:
 layer of 64 units and `max_iter` is 25 where the cost table does not say "default". One
 thread.
 
-    python tests/benchmarks/text.py --data FOLDER [--tables NAME ...] [--sets NAME ...] \
-        [--seeds N]
+    python tests/benchmarks/text.py --data FOLDER [OPTIONS]
 
-The folder holds text_ag_news.parquet and text_sms_spam.parquet, with columns `_split`
-("train" or "test"), `text` and `label`.
+Options are --tables NAME ..., --sets NAME ... and --seeds N. The folder holds
+text_ag_news.parquet and text_sms_spam.parquet, with columns `_split` ("train" or
+"test"), `text` and `label`.
 """
 
 import argparse
