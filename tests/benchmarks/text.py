@@ -61,13 +61,13 @@ SMALL = {"network": MLP((64,)), "max_iter": 25}
 MODELS = {
     "TruncatedSVD": ("TF-IDF", None),
     "start": ("TF-IDF", {"max_iter": 0}),
-    "squared_error": ("TF-IDF", SMALL),
     "poisson": ("TF-IDF", SMALL | {"loss": "poisson"}),
-    "log_loss": ("TF-IDF", SMALL | {"loss": "log_loss"}),
     "TruncatedSVD, counts": ("counts", None),
-    "poisson, counts": ("counts", SMALL | {"loss": "poisson"}),
     "TruncatedSVD, presence": ("presence", None),
     "log_loss, presence": ("presence", SMALL | {"loss": "log_loss"}),
+    "poisson, counts": ("counts", SMALL | {"loss": "poisson"}),
+    "squared_error": ("TF-IDF", SMALL),
+    "log_loss": ("TF-IDF", SMALL | {"loss": "log_loss"}),
 }
 LOSSES = {"squared_error": {}, "poisson": {"loss": "poisson"}}
 
