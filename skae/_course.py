@@ -144,6 +144,11 @@ class Course:
         if self.retreated:
             self.give_up()
 
+    def rest(self) -> None:
+        """Let go of all but the kept state: no epochs follow."""
+        self.trainer.rest()
+        self.epochs = self.origin = self.current = None
+
     def follow(self, earlier: "Course") -> None:
         """Go on with the curves of the course by which this one was planned."""
         self.loss_curve = list(earlier.loss_curve)

@@ -292,6 +292,7 @@ class Fit:
         return -(-self.table.X.shape[0] // self.choices.batch_size)
 
     def _once_more(self, course, n_epochs):
+        course.rest()
         everything = np.empty(0, dtype=int)
         fit = Fit(self.table, replace(self.choices, held_out=everything))
         final = fit.start()

@@ -10,6 +10,7 @@ LARGEST, SMALLEST = 1e150, 1e-150
 
 BLOCK_ENTRIES = 2**20  # 8 MB of float64: small beside any data, large beside a call
 BLOCK_ROWS = 2**12  # hidden layers may be wider than the rows
+LEAST_ROWS = 64  # fewer wait for the weights of wide models, and are no faster
 
 
 def extremes(X):
@@ -33,8 +34,8 @@ def check_magnitude(X):
 
 
 def blocks(n_rows, n_columns):
-    """Yield slices that cover the rows, each of at most 8 MB of float64."""
-    size = min(BLOCK_ROWS, max(1, BLOCK_ENTRIES // max(1, n_columns)))
+    """Yield slices that cover the rows, each of at most 8 MB of float64 or 64 rows."""
+    size = min(BLOCK_ROWS, max(LEAST_ROWS, BLOCK_ENTRIES // max(1, n_columns)))
     return (slice(i, min(i + size, n_rows)) for i in range(0, n_rows, size))
 
 
@@ -90,7 +91,9 @@ class Rows:
     def __getitem__(self, rows):
         """Return the standardised rows as float64, of shape (n, n_features)."""
         rows = rows if self.index is None else self.index[rows]
-        return (dense(self.X[rows]) - self.mean) / self.scale
+        standardised = dense(self.X[rows]) - self.mean
+        standardised /= self.scale
+        return standardised
 
     def blocks(self):
         """Yield slices that cover the rows."""

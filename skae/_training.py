@@ -314,6 +314,11 @@ class Trainer:
         self.batches = None
         self.gradient = self._way()
 
+    def rest(self) -> None:
+        """Let go of the memory that only further steps need."""
+        self.gradient = self._way()
+        self.solver = None
+
     @property
     def n_batches(self) -> int:
         """Number of steps in an epoch."""

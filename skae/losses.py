@@ -110,6 +110,11 @@ def mean_squared_error(output: Tensor, target: Tensor, out: Tensor) -> Tensor:
 MEANS = {squared_error: mean_squared_error}
 
 
+# Means nearer to the domain's ends are moved away from them.
+RAREST = 1e-5  # of words, say: many together would add up to more than a text has
+STEEPEST = 1e-3  # where PCA's reconstruction is multiplied by up to 1000
+
+
 @dataclass(frozen=True)
 class Link:
     """What lies between a decoder's output and the data.
@@ -125,33 +130,31 @@ class Link:
     slope : callable
         Derivative of `forward` (of an array).
 
-    low, high : float
-        Means are moved into this range before `forward`, where it is finite.
+    high : float
+        The end of the data's domain, which starts at zero.
     """
 
     inverse: Callable
     forward: Callable
     slope: Callable
-    low: float
     high: float
 
     def offset(self, mean: np.ndarray) -> np.ndarray:
         """Return the output whose reconstruction is the mean, shape (n_features,)."""
-        return self.forward(np.clip(mean, self.low, self.high))
+        return self.forward(np.clip(mean, RAREST, self.high - RAREST))
 
     def tangent(self, mean: np.ndarray) -> np.ndarray:
         """Return the change of output per change of data, at the mean."""
-        return self.slope(np.clip(mean, self.low, self.high))
+        return self.slope(np.clip(mean, STEEPEST, self.high - STEEPEST))
 
 
 LOGIT = Link(
     torch.sigmoid,
     lambda p: np.log(p) - np.log1p(-p),
     lambda p: 1 / (p * (1 - p)),
-    low=1e-3,
-    high=1 - 1e-3,
+    high=1,
 )
-LOG = Link(torch.exp, np.log, np.reciprocal, low=1e-3, high=np.inf)
+LOG = Link(torch.exp, np.log, np.reciprocal, high=np.inf)
 
 
 class Written:

@@ -9,7 +9,7 @@ import torch
 
 from skae import MLP, AutoencoderTransformer
 from skae._door import weighted_rows
-from skae._table import BLOCK_ENTRIES, Rows, as_dtype, blocks
+from skae._table import BLOCK_ENTRIES, LEAST_ROWS, Rows, as_dtype, blocks
 from skae._training import Batches, annealed, constant, threads
 
 X = np.random.default_rng(0).random((53, 4))
@@ -84,12 +84,13 @@ def test_failing_fit_restores_the_number_of_threads():
 
 @pytest.mark.parametrize("n_columns", [1, 1000, BLOCK_ENTRIES, 5 * BLOCK_ENTRIES])
 def test_blocks_cover_the_rows_in_order(n_columns):
-    n_rows = 2 * BLOCK_ENTRIES + 3 if n_columns == 1 else 7
+    n_rows = 2 * BLOCK_ENTRIES + 3 if n_columns == 1 else 2 * LEAST_ROWS + 7
     slices = list(blocks(n_rows, n_columns))
     assert slices[0].start == 0
     assert slices[-1].stop == n_rows
     assert all(a.stop == b.start for a, b in pairwise(slices))
-    assert all((s.stop - s.start - 1) * n_columns < BLOCK_ENTRIES for s in slices)
+    most = max(BLOCK_ENTRIES, LEAST_ROWS * n_columns)
+    assert all((s.stop - s.start) * n_columns <= most for s in slices)
 
 
 def test_rows_are_standardised_when_read():

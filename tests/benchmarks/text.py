@@ -1,0 +1,233 @@
+"""Sparse text through codes to a classifier: skae beside TruncatedSVD (LSA).
+
+Texts become word and word-pair weights: TF-IDF (sublinear, of length 1), counts, or
+presence. Codes of 2 to 64 numbers are learned from the training texts without their
+labels, and the test texts are judged by. Three tables:
+
+- accuracy: the balanced accuracy of logistic regression on standardised codes, and of 5
+  nearest neighbors on the codes as they are;
+- deviance: the share of the Poisson deviance of test texts' counts that is explained;
+  a reconstruction of TruncatedSVD is cut off at the least rate that a word may have;
+- cost: seconds of a fit, per step, and to encode, and the memory that the fit adds to
+  the process in MB, for vocabularies of different size.
+
+`start` is the autoencoder before training (`max_iter=0`): PCA. Networks have one hidden
+layer of 64 units and `max_iter` is 25 where the cost table does not say "default". One
+thread. `slow` has a learning rate of 1e-3, a third of the default.
+
+    python tests/benchmarks/text.py --data FOLDER [OPTIONS]
+
+Options are --tables NAME ..., --sets NAME ... and --seeds N. The folder holds
+text_ag_news.parquet and text_sms_spam.parquet, with columns `_split` ("train" or
+"test"), `text` and `label`.
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.decomposition import TruncatedSVD
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from skae import MLP, AutoencoderTransformer
+
+SETS = ("ag_news", "sms_spam")
+SIZES = (2, 8, 16, 32, 64)
+N_WORDS = 10_000
+VOCABULARIES = (10_000, 20_000, 50_000)
+LEAST_RATE = 1e-3
+
+WORDS = {"ngram_range": (1, 2), "dtype": np.float32}
+WEIGHTS = {
+    "TF-IDF": (TfidfVectorizer, {"sublinear_tf": True}),
+    "counts": (CountVectorizer, {}),
+    "presence": (CountVectorizer, {"binary": True}),
+}
+SMALL = {"network": MLP((64,)), "max_iter": 25}
+SLOW = SMALL | {"loss": "poisson", "learning_rate": 1e-3}
+MODELS = {
+    "TruncatedSVD": ("TF-IDF", None),
+    "start": ("TF-IDF", {"max_iter": 0}),
+    "poisson": ("TF-IDF", SMALL | {"loss": "poisson"}),
+    "poisson, slow": ("TF-IDF", SLOW),
+    "TruncatedSVD, counts": ("counts", None),
+    "TruncatedSVD, presence": ("presence", None),
+    "log_loss, presence": ("presence", SMALL | {"loss": "log_loss"}),
+    "poisson, counts": ("counts", SMALL | {"loss": "poisson"}),
+    "squared_error": ("TF-IDF", SMALL),
+    "log_loss": ("TF-IDF", SMALL | {"loss": "log_loss"}),
+}
+LOSSES = {"squared_error": {}, "poisson": {"loss": "poisson"}}
+
+
+def texts(folder: Path, name: str) -> dict[str, tuple[pd.Series, pd.Series]]:
+    """Return texts and labels to learn from and to judge by."""
+    table = pd.read_parquet(folder / f"text_{name}.parquet")
+    return {
+        part: (rows["text"], rows["label"].astype("category").cat.codes)
+        for part, rows in table.groupby("_split")
+    }
+
+
+def weights(data: dict, kind: str, n_words: int):
+    """Return the weights of words in training and test texts, as CSR."""
+    vectorizer, options = WEIGHTS[kind]
+    vectorizer = vectorizer(max_features=n_words, **WORDS, **options)
+    X = vectorizer.fit_transform(data["train"][0])
+    return X, vectorizer.transform(data["test"][0])
+
+
+def reducer(k: int, options: dict | None, seed: int):
+    """Return TruncatedSVD, or an autoencoder with options."""
+    if options is None:
+        return TruncatedSVD(k, random_state=seed)
+    return AutoencoderTransformer(k, device="cpu", random_state=seed, **options)
+
+
+def figures(model, X, X_test, y, y_test) -> dict[str, float]:
+    """Return how well classifiers do on codes, and the seconds it took to fit."""
+    start = time.process_time()
+    codes = model.fit(X).transform(X)
+    seconds = time.process_time() - start
+    classifiers = {
+        "logistic": make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)),
+        "neighbors": KNeighborsClassifier(5),
+    }
+    test_codes = model.transform(X_test)
+    scores = {
+        name: balanced_accuracy_score(y_test, c.fit(codes, y).predict(test_codes))
+        for name, c in classifiers.items()
+    }
+    return scores | {"seconds": seconds}
+
+
+def accuracy(folder: Path, sets: list[str], n_seeds: int) -> pd.DataFrame:
+    """Return what classifiers make of codes, the mean over seeds."""
+    table = {}
+    for name in sets:
+        data = texts(folder, name)
+        labels = data["train"][1], data["test"][1]
+        for label, (kind, options) in MODELS.items():
+            X, X_test = weights(data, kind, N_WORDS)
+            for k in SIZES:
+                runs = [
+                    figures(reducer(k, options, seed), X, X_test, *labels)
+                    for seed in range(n_seeds)
+                ]
+                table[name, label, k] = pd.DataFrame(runs).mean()
+                print(name, label, k, *table[name, label, k].round(3), flush=True)
+    return pd.DataFrame(table).T.unstack()
+
+
+def half_deviance(counts: np.ndarray, rates: np.ndarray) -> float:
+    """Return half the Poisson deviance of counts, summed."""
+    logs = np.log(np.where(counts > 0, counts / rates, 1.0))
+    return float(np.sum(rates - counts + counts * logs))
+
+
+def svd_deviance(model: TruncatedSVD, X, X_test) -> float:
+    """Return the share of the deviance that a low rank reconstruction explains."""
+    mean = np.maximum(np.asarray(X.mean(axis=0)).ravel(), 1e-5)
+    loss = null = 0.0
+    for start in range(0, X_test.shape[0], 500):
+        rows = X_test[start : start + 500]
+        rates = model.inverse_transform(model.transform(rows))
+        loss += half_deviance(rows.toarray(), np.maximum(rates, LEAST_RATE))
+        null += half_deviance(rows.toarray(), mean)
+    return 1 - loss / null
+
+
+def deviance(folder: Path, sets: list[str], n_seeds: int) -> pd.DataFrame:
+    """Return the share of the counts' deviance that is explained in test texts."""
+    table = {}
+    for name in sets:
+        X, X_test = weights(texts(folder, name), "counts", N_WORDS)
+        for k in SIZES:
+            svd = reducer(k, None, 0).fit(X)
+            start = reducer(k, {"loss": "poisson", "max_iter": 0}, 0).fit(X)
+            options = SMALL | {"loss": "poisson"}
+            trained = [reducer(k, options, seed).fit(X) for seed in range(n_seeds)]
+            table[name, k] = {
+                "TruncatedSVD": svd_deviance(svd, X, X_test),
+                "start": start.score(X_test),
+                "poisson": np.mean([model.score(X_test) for model in trained]),
+            }
+    return pd.DataFrame(table).T
+
+
+def one_cost(folder: Path, n_words: int, label: str, options: dict) -> None:
+    """Print what one fit costs; run in a process of its own, for its memory."""
+    X, X_test = weights(texts(folder, "ag_news"), "TF-IDF", n_words)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    model, start = reducer(16, options, 0), time.process_time()
+    model.fit(X)
+    seconds = time.process_time() - start
+    added = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    start = time.process_time()
+    model.transform(X_test)
+    encoding = time.process_time() - start
+    epochs = getattr(model, "n_iter_", 0)
+    print(X.shape[1], label, round(seconds, 1), epochs, round(encoding, 2), added >> 10)
+
+
+COSTS = {"TruncatedSVD": None, "start": {"max_iter": 0}} | {
+    f"{loss}{suffix}": options | size
+    for suffix, size in ((", default", {}), ("", SMALL))
+    for loss, options in LOSSES.items()
+}
+
+
+def cost(folder: Path, sets: list[str], n_seeds: int) -> pd.DataFrame:
+    """Return what fits cost, each in a process of its own."""
+    rows = []
+    for n_words in VOCABULARIES:
+        for label in COSTS:
+            command = [sys.executable, __file__, "--data", str(folder)]
+            command += ["--one-cost", str(n_words), label]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            print(done.stdout.strip(), flush=True)
+            rows.append([n_words, label, *map(float, done.stdout.split()[-4:])])
+    columns = ["words", "model", "seconds", "epochs", "encoding", "MB"]
+    return pd.DataFrame(rows, columns=columns).set_index(["words", "model"])
+
+
+TABLES = {"accuracy": accuracy, "deviance": deviance, "cost": cost}
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--one-cost", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore", ConvergenceWarning)
+    with threadpool_limits(1):
+        if arguments.one_cost:
+            n_words, label = arguments.one_cost
+            one_cost(arguments.data, int(n_words), label, COSTS[label])
+            return
+        for name in arguments.tables:
+            table = TABLES[name](arguments.data, arguments.sets, arguments.seeds)
+            print(f"\n{name}\n{table.to_string(float_format='{:.3f}'.format)}")
+
+
+if __name__ == "__main__":
+    main()
