@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 BETAS = (0.9, 0.999)
-EPSILON = 1e-8
+# In float64 little data is computed, to be the same to seven digits however it came. A
+# gradient that is zero but for rounding must not become a step.
+EPSILON = {torch.float32: 1e-8, torch.float64: 1e-6}
 
 
 class FlatParameters:
@@ -73,7 +75,7 @@ def adam_(values, gradient, mean, square, n_steps, learning_rate):
     beta1, beta2 = BETAS
     mean.lerp_(gradient, 1 - beta1)
     square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-    root = (square / (1 - beta2**n_steps)).sqrt_().add_(EPSILON)
+    root = (square / (1 - beta2**n_steps)).sqrt_().add_(EPSILON[values.dtype])
     values.addcdiv_(mean, root, value=-learning_rate / (1 - beta1**n_steps))
 
 
@@ -87,7 +89,8 @@ def fused_adam_(values, gradient, mean, square, n_steps, learning_rate):
     correction = (1 - beta2**n_steps) ** 0.5
     torch._fused_adam_(
         [values], [gradient], [mean], [square], [], [endless(values.device)],
-        lr=learning_rate * correction / (1 - beta1**n_steps), eps=EPSILON * correction,
+        lr=learning_rate * correction / (1 - beta1**n_steps),
+        eps=EPSILON[values.dtype] * correction,
         beta1=beta1, beta2=beta2, weight_decay=0.0, amsgrad=False, maximize=False,
     )  # fmt: skip
 

@@ -8,6 +8,7 @@ from torch import nn
 from skae import MLP, AutoencoderTransformer
 from skae._model import LinearPath
 from skae._solvers import (
+    EPSILON,
     SOLVERS,
     Adam,
     AdamW,
@@ -61,7 +62,9 @@ def reference(name, alpha, dtype):
         {"params": parameters[:1], "weight_decay": alpha},
         {"params": parameters[1:], "weight_decay": 0.0},
     ]
-    return torch_fall(parameters, getattr(torch.optim, name)(groups, lr=0.1))
+    return torch_fall(
+        parameters, getattr(torch.optim, name)(groups, lr=0.1, eps=EPSILON[dtype])
+    )
 
 
 @pytest.mark.parametrize("update", [adam_, fused_adam_])
@@ -153,7 +156,7 @@ def test_penalty_is_half_the_sum_of_squares_times_alpha():
 @pytest.mark.parametrize(
     ("name", "build"),
     [
-        ("adam", lambda p: torch.optim.Adam(p, lr=0.1)),
+        ("adam", lambda p: torch.optim.Adam(p, lr=0.1, eps=1e-6)),
         ("rmsprop", lambda p: torch.optim.RMSprop(p, lr=0.1)),
         ("sgd", lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True)),
     ],

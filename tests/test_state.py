@@ -24,6 +24,7 @@ VARIANTS = {
     "dropout": {"network": MLP((8,), dropout=0.2)},
     "activation": {"network": MLP((8,), activation="tanh")},
     "linear": {"network": MLP(())},
+    "recurrent": {"network": Recurrent(hidden_size=3)},
     "random": {"init": "random"},
     "huber": {"loss": "huber"},
     "log_loss": {"loss": "log_loss"},
