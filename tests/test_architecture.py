@@ -27,6 +27,7 @@ ORDER = [
     "_linear",
     "_model",
     "networks",
+    "_convolutional",
     "regularizers",
     "_solvers",
     "_build",

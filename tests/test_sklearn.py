@@ -6,7 +6,14 @@ from parts import NOISES, REGULARIZERS
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skae import MLP, Adversarial, AutoencoderTransformer, Ordered, Variational
+from skae import (
+    MLP,
+    Adversarial,
+    AutoencoderTransformer,
+    Conv,
+    Ordered,
+    Variational,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -34,6 +41,8 @@ OPTIONS = [
     {"network": MLP(())},
     {"network": MLP((8,), dropout=0.2)},
     {"network": MLP((8,), activation="selu")},
+    {"network": Conv(channels=(4,))},
+    {"network": Conv(channels=(4, 8), hidden_layer_sizes=(), activation="relu")},
     {"init": "random"},
     {"loss": "absolute_error"},
     {"loss": "huber"},
@@ -85,7 +94,7 @@ PARTS_THAT_DRAW = [
 DRAWING = [
     estimator
     for estimator in ESTIMATORS
-    if estimator.network.dropout
+    if getattr(estimator.network, "dropout", 0)
     or estimator.noise in PARTS_THAT_DRAW
     or estimator.regularizer in PARTS_THAT_DRAW
     or estimator.n_components == 0.9
