@@ -294,7 +294,8 @@ class Conv(Network):
                 f"Got kernel_size={self.kernel_size}, but expected an odd number: it "
                 "has a middle."
             )
-        check_counts("channels", () if self.channels == "auto" else self.channels)
+        if self.channels != "auto":
+            check_counts("channels", self.channels, n_least=1)
         check_counts("hidden_layer_sizes", self.hidden_layer_sizes)
         check_counts("shape", self.shape or ())
 
@@ -329,9 +330,11 @@ def of_flat_rows(n_features: int) -> tuple[int, ...]:
     return (1, side, side) if side * side == n_features else (1, n_features)
 
 
-def check_counts(name: str, values) -> None:
-    """Raise ValueError unless all values are positive integers."""
-    if not all(isinstance(value, Integral) and value > 0 for value in values):
+def check_counts(name: str, values, n_least: int = 0) -> None:
+    """Raise ValueError unless values are positive integers, at least so many."""
+    counts = [v for v in values if isinstance(v, Integral) and v > 0]
+    if len(counts) < max(n_least, len(values)):
         raise ValueError(
-            f"Got {name}={values!r}, but expected a tuple of positive integers."
+            f"Got {name}={values!r}, but expected a tuple of positive integers, such "
+            "as (16, 32)."
         )

@@ -33,9 +33,9 @@ NETWORKS = {
             (1, 28, 28), channels=(16, 32), kernel_size=5, hidden_layer_sizes=(500, 250)
         ),
         "learning_rate": 4e-3,
-        "alpha": 0.25,
+        "alpha": 0.5,
         "batch_size": 128,
-        "max_iter": 70,
+        "max_iter": 60,
     },
 }
 
