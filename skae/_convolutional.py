@@ -190,8 +190,9 @@ class Conv(Network):
         signal. With None, flat rows are grey images where their length is a square
         number, else signals of one channel.
 
-    channels : "auto" or tuple of int, default="auto"
-        Channels after each convolution. With "auto", TODO.
+    channels : tuple of int, default=(16, 32)
+        Channels after each convolution. Each leaves half as many positions along each
+        dimension, so large images want more of them.
 
     kernel_size : int, default=3
         Extent of the kernels along each dimension, an odd number.
@@ -228,7 +229,7 @@ class Conv(Network):
 
     _parameter_constraints = {
         "shape": [tuple, list, None],
-        "channels": [StrOptions({"auto"}), tuple, list],
+        "channels": [tuple, list],
         "kernel_size": [Interval(Integral, 1, None, closed="left")],
         "hidden_layer_sizes": [tuple, list],
         "activation": [StrOptions(set(ACTIVATIONS))],
@@ -238,7 +239,7 @@ class Conv(Network):
         self,
         shape=None,
         *,
-        channels="auto",
+        channels=(16, 32),
         kernel_size=3,
         hidden_layer_sizes=(128,),
         activation="silu",
@@ -274,12 +275,11 @@ class Conv(Network):
         """
         self._check()
         n_channels, *size = self._resolved((n_features,))
-        channels = self._channels(size)
         sizes = [tuple(size)]
-        for _ in channels:
+        for _ in self.channels:
             sizes.append(halved(sizes[-1]))
         plan = Plan(
-            channels=(n_channels, *channels),
+            channels=(n_channels, *self.channels),
             sizes=tuple(sizes),
             hidden=tuple(self.hidden_layer_sizes),
             kernel_size=self.kernel_size,
@@ -294,15 +294,9 @@ class Conv(Network):
                 f"Got kernel_size={self.kernel_size}, but expected an odd number: it "
                 "has a middle."
             )
-        if self.channels != "auto":
-            check_counts("channels", self.channels, n_least=1)
+        check_counts("channels", self.channels, n_least=1)
         check_counts("hidden_layer_sizes", self.hidden_layer_sizes)
         check_counts("shape", self.shape or ())
-
-    def _channels(self, size):
-        if self.channels == "auto":
-            return (16, 32)
-        return tuple(self.channels)
 
     def _resolved(self, row_shape):
         """Return the shape of a row, as given or as the rows have it."""
@@ -310,17 +304,7 @@ class Conv(Network):
         shape = tuple(row_shape if self.shape is None else self.shape)
         if self.shape is None and len(shape) == 1:
             shape = of_flat_rows(*shape)
-        if math.prod(shape) != math.prod(row_shape):
-            raise ValueError(
-                f"Got rows of shape {row_shape}, which have {math.prod(row_shape)} "
-                f"entries, but expected {math.prod(shape)} for shape={shape}. Set "
-                "`shape` to what a row is, or to None."
-            )
-        if len(shape) not in (2, 3):
-            raise ValueError(
-                f"Got shape={shape} of {len(shape)} dimensions, but expected "
-                "(channels, height, width) or (channels, length)."
-            )
+        check_shape(shape, row_shape)
         return shape
 
 
@@ -328,6 +312,21 @@ def of_flat_rows(n_features: int) -> tuple[int, ...]:
     """Return the shape of a square grey image, or of a signal of one channel."""
     side = math.isqrt(n_features)
     return (1, side, side) if side * side == n_features else (1, n_features)
+
+
+def check_shape(shape: tuple[int, ...], row_shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless rows can have the shape of an image or a signal."""
+    if math.prod(shape) != math.prod(row_shape):
+        raise ValueError(
+            f"Got rows of shape {row_shape}, of {math.prod(row_shape)} entries each, "
+            f"but expected {math.prod(shape)} for shape={shape}. Set `shape` to what a "
+            "row is, or to None."
+        )
+    if len(shape) not in (2, 3):
+        raise ValueError(
+            f"Got shape={shape} of {len(shape)} dimensions, but expected (channels, "
+            "height, width) or (channels, length). Set `shape` to one of these."
+        )
 
 
 def check_counts(name: str, values, n_least: int = 0) -> None:

@@ -41,7 +41,7 @@ OPTIONS = [
     {"network": MLP(())},
     {"network": MLP((8,), dropout=0.2)},
     {"network": MLP((8,), activation="selu")},
-    {"network": Conv(channels=(4,))},
+    {"network": Conv(channels=(4,), hidden_layer_sizes=(8,))},
     {"network": Conv(channels=(4, 8), hidden_layer_sizes=(), activation="relu")},
     {"init": "random"},
     {"loss": "absolute_error"},
