@@ -347,7 +347,7 @@ def tasks(folder: Path | None) -> dict[str, Task]:
             mnist[:20_000], (1000, 500, 250), 30, 256, epochs=2
         ),
         "MNIST, 2 convolutions, 500-250-30, batch 128": Task(
-            mnist[:10_000], (500, 250), 30, 128, epochs=1, channels=(16, 32)
+            mnist[:20_000], (500, 250), 30, 128, epochs=2, channels=(16, 32)
         ),
     }
 
