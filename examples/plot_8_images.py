@@ -40,7 +40,9 @@ side = int(np.sqrt(X.shape[1]))
 networks = {"MLP": MLP(), "Conv": Conv((1, side, side))}
 models = {"PCA": PCA(8).fit(X_train)}
 for name, network in networks.items():
-    models[name] = AutoencoderTransformer(8, network=network, random_state=0)
+    models[name] = AutoencoderTransformer(
+        8, network=network, max_iter=60, random_state=0
+    )
     models[name].fit(X_train)
 
 # %%
