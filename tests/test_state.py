@@ -13,7 +13,14 @@ from parts import NOISES, REGULARIZERS
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from skae import MLP, SKOPS_TRUSTED, AutoencoderTransformer, Noise, Regularizer
+from skae import (
+    MLP,
+    SKOPS_TRUSTED,
+    AutoencoderTransformer,
+    Conv,
+    Noise,
+    Regularizer,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -24,6 +31,7 @@ VARIANTS = {
     "dropout": {"network": MLP((8,), dropout=0.2)},
     "activation": {"network": MLP((8,), activation="tanh")},
     "linear": {"network": MLP(())},
+    "conv": {"network": Conv(channels=(4,))},
     "random": {"init": "random"},
     "huber": {"loss": "huber"},
     "log_loss": {"loss": "log_loss"},
