@@ -1,5 +1,6 @@
 """Autoencoders as scikit-learn transformers: PCA's non-linear successor."""
 
+from skae._convolutional import Conv
 from skae._recurrent import Recurrent
 from skae._transformer import SKOPS_TRUSTED, AutoencoderTransformer
 from skae._version import __version__
@@ -23,6 +24,7 @@ __all__ = [
     "Adversarial",
     "AutoencoderTransformer",
     "Contractive",
+    "Conv",
     "GaussianNoise",
     "MaskingNoise",
     "Noise",

@@ -74,6 +74,17 @@ def silenced(network: nn.Module) -> nn.Module:
     return network
 
 
+def n_products(module: nn.Module) -> int:
+    """Return the multiplications for a row: one for each parameter.
+
+    A module that uses parameters several times, at many positions, tells `n_products`.
+    """
+    if hasattr(module, "n_products"):
+        return module.n_products
+    own = sum(parameter.numel() for parameter in module.parameters(recurse=False))
+    return own + sum(n_products(child) for child in module.children())
+
+
 class Autoencoder(nn.Module):
     """An encoder, a decoder and what they are trained for.
 

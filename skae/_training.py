@@ -12,6 +12,7 @@ import torch
 from scipy import sparse
 from torch import Tensor, nn
 
+from skae._model import n_products
 from skae._random import Seeded
 from skae._step import WrittenGradient, weighted_mean
 from skae._table import Rows
@@ -287,7 +288,7 @@ class Trainer:
 
     def __init__(self, objective, solver, flat, batches, batch_size, n_threads):
         # A product and its two derivatives, each a multiplication and an addition.
-        n_operations = 6 * flat.values.numel() * batch_size
+        n_operations = 6 * n_products(objective.model) * batch_size
         self.n_threads = n_threads if n_operations > SMALL_STEP else 1
         self.objective = objective
         self.solver = solver

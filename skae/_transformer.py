@@ -46,6 +46,7 @@ SKOPS_TRUSTED = (
     "skae.Adversarial",
     "skae.AutoencoderTransformer",
     "skae.Contractive",
+    "skae.Conv",
     "skae.GaussianNoise",
     "skae.MLP",
     "skae.MMD",

@@ -5,6 +5,7 @@ from skae import (
     MMD,
     Adversarial,
     Contractive,
+    Conv,
     GaussianNoise,
     MaskingNoise,
     Ordered,
@@ -22,6 +23,8 @@ NUMERIC_LOSSES = {
 
 NETWORKS = [
     MLP((6,)),
+    Conv(channels=(4,), hidden_layer_sizes=(8,)),
+    Conv(channels=(4, 8), hidden_layer_sizes=(), activation="relu"),
     Recurrent(hidden_size=4),
     Recurrent(cell="gru", hidden_size=3, bidirectional=True),
 ]

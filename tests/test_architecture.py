@@ -31,6 +31,7 @@ ORDER = [
     "_model",
     "networks",
     "_recurrent",
+    "_convolutional",
     "regularizers",
     "_solvers",
     "_build",

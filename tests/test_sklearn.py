@@ -6,7 +6,13 @@ from parts import NETWORKS, NOISES, REGULARIZERS
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skae import MLP, Adversarial, AutoencoderTransformer, Ordered, Variational
+from skae import (
+    MLP,
+    Adversarial,
+    AutoencoderTransformer,
+    Ordered,
+    Variational,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

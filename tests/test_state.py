@@ -13,7 +13,15 @@ from parts import NOISES, REGULARIZERS
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from skae import MLP, SKOPS_TRUSTED, AutoencoderTransformer, Noise, Regularizer
+from skae import (
+    MLP,
+    SKOPS_TRUSTED,
+    AutoencoderTransformer,
+    Conv,
+    Noise,
+    Recurrent,
+    Regularizer,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -25,6 +33,7 @@ VARIANTS = {
     "activation": {"network": MLP((8,), activation="tanh")},
     "linear": {"network": MLP(())},
     "recurrent": {"network": Recurrent(hidden_size=3)},
+    "conv": {"network": Conv(channels=(4,))},
     "random": {"init": "random"},
     "huber": {"loss": "huber"},
     "log_loss": {"loss": "log_loss"},

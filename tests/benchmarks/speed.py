@@ -41,21 +41,26 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from skae import MLP, AutoencoderTransformer
+from skae import MLP, AutoencoderTransformer, Conv
 
 LEARNING_RATE = 1e-3
 PEERS = ("skorch", "pythae", "pyod")
+KERNEL_SIZE = 5
 
 
 @dataclass(frozen=True)
 class Task:
-    """Rows, and a network from them through hidden layers to a code, and back."""
+    """Rows, and a network from them through hidden layers to a code, and back.
+
+    Where there are `channels`, rows are square images, and convolutions come first.
+    """
 
     X: np.ndarray
     hidden: tuple[int, ...]
     code: int
     batch_size: int
     epochs: int
+    channels: tuple[int, ...] = ()
 
     @property
     def n_steps(self) -> int:
@@ -82,7 +87,27 @@ def layers(sizes) -> nn.Sequential:
 
 def network(task: Task) -> nn.Sequential:
     """Return the task's encoder and decoder."""
+    if task.channels:
+        return convolutional(task)
     return nn.Sequential(layers(task.sizes), layers(task.sizes[::-1]))
+
+
+def convolutional(task: Task) -> nn.Sequential:
+    """Return convolutions before the layers, and their transposes after them."""
+    side = round(task.X.shape[1] ** 0.5)
+    kernel = {"kernel_size": KERNEL_SIZE, "stride": 2, "padding": KERNEL_SIZE // 2}
+    encoder, decoder = [nn.Unflatten(1, (1, side, side))], [nn.Flatten()]
+    for n_in, n_out in pairwise((1, *task.channels)):
+        transposed = nn.ConvTranspose2d(n_out, n_in, output_padding=1, **kernel)
+        encoder += [nn.Conv2d(n_in, n_out, **kernel), nn.ReLU()]
+        decoder[:0] = [nn.ReLU(), transposed]
+        side //= 2
+    maps = task.channels[-1], side, side
+    sizes = side * side * maps[0], *task.hidden, task.code
+    return nn.Sequential(
+        *encoder, nn.Flatten(), layers(sizes),
+        layers(sizes[::-1]), decoder[0], nn.Unflatten(1, maps), *decoder[1:],
+    )  # fmt: skip
 
 
 def forward(module: nn.Module, X: np.ndarray) -> np.ndarray:
@@ -91,11 +116,23 @@ def forward(module: nn.Module, X: np.ndarray) -> np.ndarray:
         return module(torch.from_numpy(X)).numpy()
 
 
+def part(task: Task):
+    """Return this package's part for the task's network."""
+    if not task.channels:
+        return MLP(task.hidden, activation="relu")
+    return Conv(
+        channels=task.channels,
+        kernel_size=KERNEL_SIZE,
+        hidden_layer_sizes=task.hidden,
+        activation="relu",
+    )
+
+
 def autoencoder(task: Task, precision: str = "float32") -> AutoencoderTransformer:
     """Return this package's estimator with the task's network, and nothing more."""
     return AutoencoderTransformer(
         task.code,
-        network=MLP(task.hidden, activation="relu"),
+        network=part(task),
         init="random",
         solver="adam",
         learning_rate=LEARNING_RATE,
@@ -247,6 +284,7 @@ METHODS = {
     "pyod": pyod,
     "skae": skae,
 }
+CONVOLVING = ("textbook", "skorch", "skae")
 
 
 def methods(precisions: bool) -> dict[str, Callable]:
@@ -308,6 +346,9 @@ def tasks(folder: Path | None) -> dict[str, Task]:
         "MNIST 1000-500-250-30, batch 256": Task(
             mnist[:20_000], (1000, 500, 250), 30, 256, epochs=2
         ),
+        "MNIST, 2 convolutions, 500-250-30, batch 128": Task(
+            mnist[:20_000], (500, 250), 30, 128, epochs=2, channels=(16, 32)
+        ),
     }
 
 
@@ -341,6 +382,8 @@ def measure(method: Callable, task: Task) -> dict[str, float]:
 
 def compare(name: str, task: Task, found: dict, n_rounds: int) -> None:
     """Print a table of medians over interleaved rounds."""
+    if task.channels:
+        found = {label: found[label] for label in CONVOLVING if label in found}
     for method in found.values():
         measure(method, task.warm_up())
     rounds = [
@@ -351,6 +394,8 @@ def compare(name: str, task: Task, found: dict, n_rounds: int) -> None:
     table = pd.DataFrame(rounds).groupby("method", sort=False).median()
     steps = table["us a step"]
     for label in ("textbook", "mlp_regressor"):
+        if label not in steps:
+            continue
         table[f"{label} / it"] = steps[label] / steps
     print(f"\n{name}, {task.n_steps} steps")
     print(table.to_string(float_format=lambda x: f"{x:.4g}"), flush=True)

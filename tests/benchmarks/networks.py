@@ -1,0 +1,103 @@
+"""Which network for images and for signals: what each leaves unexplained, and its cost.
+
+Every network is trained with the default settings on the same rows. Printed is the
+share of the variance of test rows that is not explained, and the processor seconds of
+the fit, on one thread.
+
+    python tests/benchmarks/networks.py [--data FOLDER] [--seeds N]
+
+FOLDER may hold mnist.npz and ts_*.npz: images, and signals of shape (n, channels,
+length). Without it there are scikit-learn's digits alone.
+"""
+
+import argparse
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+from sklearn.model_selection import train_test_split
+from threadpoolctl import threadpool_limits
+
+from skae import MLP, AutoencoderTransformer, Conv
+
+NETWORKS = {"MLP": lambda shape: MLP(), "Conv": Conv}
+SIGNALS = {"GunPoint": (2, 8), "ItalyPowerDemand": (2, 8), "BasicMotions": (8,)}
+MNIST_ROWS = 10_000
+
+
+def tasks(folder):
+    """Yield (name, shape of a row, training rows, test rows, n_components)."""
+    digits = train_test_split(load_digits().data, random_state=0)
+    for k in (2, 8, 16):
+        yield "digits", (1, 8, 8), *digits, k
+    if folder is None:
+        return
+    train, test, _ = read(folder / "mnist.npz")
+    for k in (8, 16, 30):
+        yield "MNIST", (1, 28, 28), train[:MNIST_ROWS] / 255, test / 255, k
+    for name, sizes in SIGNALS.items():
+        for k in sizes:
+            train, test, shape = read(folder / f"ts_{name}.npz")
+            yield name, shape, train, test, k
+
+
+def read(path):
+    """Return a file's training and test rows, flat, and the shape of a row."""
+    with np.load(path, allow_pickle=False) as arrays:
+        train, test = arrays["X_train"], arrays["X_test"]
+    flat = (X.reshape(len(X), -1).astype(np.float32) for X in (train, test))
+    return *flat, train.shape[1:]
+
+
+def unexplained(model, X):
+    """Return squared errors of reconstructed rows as a share of their variance."""
+    reconstruction = model.inverse_transform(model.transform(X))
+    return np.square(reconstruction - X).sum() / np.square(X - X.mean(axis=0)).sum()
+
+
+def measure(model, train, test):
+    """Return what a fitted model leaves unexplained, and processor seconds of fit."""
+    start = time.process_time()
+    model.fit(train)
+    return unexplained(model, test), time.process_time() - start
+
+
+def models(shape, k, seed):
+    """Yield (name, model) of everything that is compared."""
+    yield "PCA", PCA(k)
+    for name, network in NETWORKS.items():
+        yield (
+            name,
+            AutoencoderTransformer(k, network=network(shape), random_state=seed),
+        )
+
+
+def main():
+    """Print a line for every task and model: medians over seeds."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--data", type=Path, help="folder with mnist.npz and ts_*.npz")
+    parser.add_argument("--seeds", type=int, default=3)
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    print("data               k  model        unexplained   CPU seconds of fit")
+    with threadpool_limits(1):
+        for name, shape, train, test, k in tasks(arguments.data):
+            rounds = {}
+            for seed in range(arguments.seeds):
+                for label, model in models(shape, k, seed):
+                    rounds.setdefault(label, []).append(measure(model, train, test))
+            for label, results in rounds.items():
+                share, seconds = np.median(results, axis=0)
+                print(
+                    f"{name:17} {k:2}  {label:10} {share:13.4f} {seconds:20.1f}",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()
