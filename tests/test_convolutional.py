@@ -171,7 +171,8 @@ def test_multiplications_are_counted_at_every_position():
 
 
 def test_decay_shrinks_kernels_and_spares_the_linear_maps(X):
-    settings = {"max_iter": 20, "learning_rate": 1e-2, "early_stopping": False}
+    settings = {"max_iter": 40, "n_iter_no_change": 40, "learning_rate": 1e-2}
+    settings |= {"early_stopping": False}
     fits = [model(IMAGES, alpha=alpha, **settings).fit(X) for alpha in (0.0, 5.0)]
     kernels = [
         sum(
