@@ -10,7 +10,7 @@ from sklearn.base import clone
 from torch import Tensor, nn
 
 from skae._sklearn import Interval, StrOptions
-from skae.networks import ACTIVATIONS, Layer, Network
+from skae.networks import ACTIVATIONS, Layer, Network, check_entries
 
 # By the number of dimensions that a kernel slides along.
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d}
@@ -207,6 +207,7 @@ class Conv(Network):
     See Also
     --------
     MLP : Fully connected layers, for tables; often as good for small images.
+    Recurrent : Cells that go through a sequence.
 
     References
     ----------
@@ -227,6 +228,7 @@ class Conv(Network):
     (1797, 4)
     """
 
+    channels_first = True
     _parameter_constraints = {
         "shape": [tuple, list, None],
         "channels": [tuple, list],
@@ -304,7 +306,13 @@ class Conv(Network):
         shape = tuple(row_shape if self.shape is None else self.shape)
         if self.shape is None and len(shape) == 1:
             shape = of_flat_rows(*shape)
-        check_shape(shape, row_shape)
+        if len(shape) not in (2, 3):
+            raise ValueError(
+                f"Got shape={shape} of {len(shape)} dimensions, but expected "
+                "(channels, height, width) or (channels, length). Set the network's "
+                "shape."
+            )
+        check_entries(shape, row_shape)
         return shape
 
 
@@ -312,21 +320,6 @@ def of_flat_rows(n_features: int) -> tuple[int, ...]:
     """Return the shape of a square grey image, or of a signal of one channel."""
     side = math.isqrt(n_features)
     return (1, side, side) if side * side == n_features else (1, n_features)
-
-
-def check_shape(shape: tuple[int, ...], row_shape: tuple[int, ...]) -> None:
-    """Raise ValueError unless rows can have the shape of an image or a signal."""
-    if math.prod(shape) != math.prod(row_shape):
-        raise ValueError(
-            f"Got rows of shape {row_shape}, of {math.prod(row_shape)} entries each, "
-            f"but expected {math.prod(shape)} for shape={shape}. Set `shape` to what a "
-            "row is, or to None."
-        )
-    if len(shape) not in (2, 3):
-        raise ValueError(
-            f"Got shape={shape} of {len(shape)} dimensions, but expected (channels, "
-            "height, width) or (channels, length). Set `shape` to one of these."
-        )
 
 
 def check_counts(name: str, values, n_least: int = 0) -> None:

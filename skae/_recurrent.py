@@ -6,6 +6,7 @@ import torch
 from sklearn.base import clone
 from torch import Tensor, nn
 
+from skae._model import n_products
 from skae._sklearn import Interval, StrOptions
 from skae.networks import Layer, Network, check_entries
 
@@ -37,6 +38,11 @@ class RecurrentEncoder(nn.Module):
         self.shape = shape
         self.cell = cell
         self.output = Layer(2 * n_states(cell), n_components, dtype=torch.float32)
+
+    @property
+    def n_products(self) -> int:
+        """Multiplications for a row: a cell uses its weights at every step."""
+        return self.shape[0] * n_products(self.cell) + n_products(self.output)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return codes of flat rows."""
@@ -71,6 +77,12 @@ class RecurrentDecoder(nn.Module):
         self.steps = nn.Parameter(torch.randn(length, cell.input_size, **like))
         self.cell = cell
         self.output = Layer(n_states(cell), features, **like)
+
+    @property
+    def n_products(self) -> int:
+        """Multiplications for a row: all weights but one are used at every step."""
+        at_every_step = n_products(self.cell) + n_products(self.output)
+        return len(self.steps) * at_every_step + n_products(self.code)
 
     def forward(self, codes: Tensor) -> Tensor:
         """Return flat rows of codes."""
@@ -111,6 +123,7 @@ class Recurrent(Network):
 
     See Also
     --------
+    Conv : Convolutions along the sequence.
     MLP : Fully connected layers.
 
     Notes

@@ -113,7 +113,14 @@ class Network(Spec):
     It is called with (n_features, n_components, n_samples) and returns two modules:
     from (n, n_features) to (n, n_components), and back. A module may offer its last
     layer as `output`, for training to start with its weights at zero.
+
+    Attributes
+    ----------
+    channels_first : bool
+        Whether embedded tokens are to come as (embedding, time), not (time, embedding).
     """
+
+    channels_first = False
 
     def shaped(self, shape: tuple[int, ...]) -> "Network":
         """Return the network for rows of a shape, where that makes a difference.

@@ -77,7 +77,7 @@ def test_a_shape_that_is_given_is_kept_and_the_part_untouched():
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        (Conv((1, 8, 9)), r"rows of shape \(60,\).*expected 72.*Set `shape`"),
+        (Conv((1, 8, 9)), r"rows of shape \(60,\).*expected 72.*Set the network"),
         (Conv((60,)), r"shape=\(60,\) of 1 dimensions, but expected \(channels"),
         (Conv((1, 2, 5, 6)), "of 4 dimensions"),
         (Conv((1, 0, 60)), "expected a tuple of positive integers"),

@@ -14,7 +14,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skae import MLP, AutoencoderTransformer, GaussianNoise, Ordered, Variational
+from skae import MLP, AutoencoderTransformer, Conv, GaussianNoise, Ordered, Variational
 from skae._layout import Padded, View, present_mean
 from skae._reader import present_mean as present_loss
 from skae.losses import cross_entropy
@@ -315,6 +315,18 @@ def test_a_token_that_fit_did_not_see_is_refused():
         model.transform(SENTENCES + 1)
     with pytest.raises(ValueError, match="token 12"):
         tokens().fit(SENTENCES, X_val=SENTENCES + 1)
+
+
+def test_convolutions_are_given_the_embedding_as_channels():
+    network = Conv(channels=(4,), hidden_layer_sizes=())
+    model = tokens(network=network, max_iter=60, alpha=0.0).fit(SENTENCES)
+    assert model._blueprint.network.shape == (12, 6)
+    x = torch.from_numpy(SENTENCES[:5].astype(np.float32))
+    read = model.module_.to(torch.float32).reader(x)
+    table = model.module_.reader.table[SENTENCES[:5]]  # (n_samples, time, embedding)
+    centred = table.transpose(1, 2).flatten(1) - model.module_.reader.mean
+    torch.testing.assert_close(read, centred)
+    assert model.score(SENTENCES) > 0.1
 
 
 def test_a_view_is_a_matrix_that_is_made_when_it_is_read():
