@@ -201,10 +201,12 @@ def check_network(name: str, module: nn.Module, n_in: int, n_out: int) -> None:
     came = f"The network's {name} got an input of shape {(2, *taken)}"
     module.eval()  # else running statistics would learn from the trial
     try:
-        shape = tuple(module(torch.zeros(2, *taken, dtype=dtype)).shape)
+        returned = module(torch.zeros(2, *taken, dtype=dtype))
     except Exception as error:
         raise ValueError(f"{came} and failed: {error}") from error
+    shape = getattr(returned, "shape", f"a {type(returned).__name__}")
     if shape not in given:
+        shape = tuple(shape) if isinstance(shape, torch.Size) else shape
         wanted = " or ".join(map(str, given))
         raise ValueError(f"{came} and returned {shape}, but expected {wanted}.")
 
