@@ -6,7 +6,7 @@ of a logistic regression and of the nearest neighbour on the codes. Seconds are 
 the processor for `fit`, on one thread. All networks have as many epochs; "longer" has
 ten times as many, for a fully connected network that costs as much as a recurrent one.
 
-    python tests/benchmarks/series.py [--data FOLDER] [--sets NAME ...]
+    python tests/benchmarks/series.py [--data FOLDER] [--sets NAME ...] [--seeds N]
 
 The folder holds sets of the time series archive as `ts_<name>.npz`, with arrays
 `X_train`, `X_test` of shape (n, channels, length), and `y_train`, `y_test`. Their parts
@@ -19,6 +19,7 @@ import argparse
 import time
 import warnings
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ LONGER = {"MLP(), longer": 10}  # times as many epochs
 N_STEPS = 400
 CODES = (2, 4, 8)
 ARCHIVE = ("ItalyPowerDemand", "GunPoint", "BasicMotions")
-SEEDS, FEW_ROWS = 3, 1000
+FEW_ROWS = 1000  # below which there are several seeds
 N_MADE, LENGTH, WIDTH, NOISE = 3000, 48, 12, 0.05
 
 
@@ -172,14 +173,14 @@ def measure(model, X, X_test, y, y_test) -> dict:
     return result
 
 
-def run(data: Path | None, wanted) -> pd.DataFrame:
+def run(data: Path | None, wanted, n_seeds: int) -> pd.DataFrame:
     """Measure all competitors on the wanted sets, or on all."""
     results = []
     for name, load in sets(data):
         if wanted and name not in wanted:
             continue
-        n_seeds = SEEDS if len(load(0)[0]) < FEW_ROWS else 1
-        for k, seed in ((k, seed) for k in CODES for seed in range(n_seeds)):
+        seeds = range(n_seeds if len(load(0)[0]) < FEW_ROWS else 1)
+        for k, seed in product(CODES, seeds):
             X, X_test, y, y_test = load(seed)
             for label, model in models(len(X), k, seed):
                 result = measure(model, X, X_test, y, y_test)
@@ -217,11 +218,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, help="folder with ts_<name>.npz files")
     parser.add_argument("--sets", nargs="+", help="names of the sets to run")
+    parser.add_argument("--seeds", type=int, default=3, help="for sets of few rows")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", ConvergenceWarning)
     with threadpool_limits(1):
-        summarise(run(arguments.data, arguments.sets))
+        summarise(run(arguments.data, arguments.sets, arguments.seeds))
 
 
 if __name__ == "__main__":
