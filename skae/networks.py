@@ -228,7 +228,7 @@ class Shaped(nn.Module):
     Parameters
     ----------
     network : nn.Module
-        Maps from (n, *taken) to (n, *given), or to flat outputs.
+        Maps from ``(n, *taken)`` to ``(n, *given)``, or to flat outputs.
 
     taken, given : tuple of int
         Shapes without the number of rows.
@@ -268,10 +268,10 @@ class Modules(Network):
     Parameters
     ----------
     encoder : torch.nn.Module
-        Maps rows, of shape (n, *shape), to codes of shape (n, n_components).
+        Maps rows, of shape ``(n, *shape)``, to codes of shape (n, n_components).
 
     decoder : torch.nn.Module
-        Maps codes to rows, of shape (n, *shape) or flat.
+        Maps codes to rows, of shape ``(n, *shape)`` or flat.
 
     shape : tuple of int or None, default=None
         The shape of a row. With None it is the one that `fit` is given.
