@@ -37,9 +37,9 @@ def momentum(parameters):
 
 # log_loss, brier and poisson refuse the negative data of these checks. float32 is
 # further than the checks' tolerance of 1e-7 from itself on reordered rows.
-# max_iter=0 has n_iter_ = 0, of which the checks ask at least 1. From the second step on,
-# Adam may have made rounding errors of a recurrent network's gradient larger than that:
-# they are all that there is of the gradient where training starts, at PCA's optimum.
+# max_iter=0 has n_iter_ = 0, of which the checks ask at least 1. From the second step
+# on, Adam may have made rounding errors of a recurrent network larger than that: where
+# training starts, at PCA's optimum, they are all that there is of some gradients.
 OPTIONS = [
     {"network": MLP(())},
     {"network": MLP((8,), dropout=0.2)},
