@@ -4,7 +4,7 @@ Codes of k numbers are learned without labels from the rows of a set's first par
 the rows of the other part: the fraction of variance unexplained (FVU), and the accuracy
 of a logistic regression and of the nearest neighbour on the codes. Seconds are those of
 the processor for `fit`, on one thread. All networks have as many epochs; "longer" has
-ten times as many, for a fully connected network that costs as much as a recurrent one.
+ten times as many, for a fully connected network that costs nearer to a recurrent one.
 
     python tests/benchmarks/series.py [--data FOLDER] [--sets NAME ...] [--seeds N]
 
@@ -108,9 +108,8 @@ def made(seed: int, cut: bool) -> tuple:
     rng = np.random.default_rng(seed)
     X, y = pulses(N_MADE, rng)
     if cut:
-        X[np.arange(LENGTH) >= rng.integers(LENGTH // 2, LENGTH + 1, (N_MADE, 1))] = (
-            np.nan
-        )
+        lengths = rng.integers(LENGTH // 2, LENGTH + 1, (N_MADE, 1))
+        X[np.arange(LENGTH) >= lengths] = np.nan
     X = X[:, :, np.newaxis].astype(np.float32)
     return train_test_split(X, y, train_size=2000, random_state=seed)
 
@@ -195,7 +194,7 @@ def as_text(values: pd.Series) -> str:
     digits = 1 if values.name == "seconds" else 3
     text = f"{values.mean():.{digits}f}"
     spread = values.std()
-    return f"{text} ± {spread:.{digits}f}" if spread > 0 else text
+    return f"{text} ± {spread:.{digits}f}" if spread >= 0.5 * 10**-digits else text
 
 
 def summarise(results: pd.DataFrame) -> None:
