@@ -23,6 +23,7 @@ from skae._sklearn import (
 )
 from skae._table import DTYPES as ROW_DTYPES
 from skae.losses import LOSSES, as_loss
+from skae.networks import Shaped
 from skae.noise import as_noise
 from skae.regularizers import as_regularizer
 
@@ -110,19 +111,22 @@ class Blueprint:
             encoder, decoder = self._networks()
             check_network("encoder", encoder, self.n_read, self.n_components)
             check_network("decoder", decoder, self.n_components, self.n_read)
-            return self._assemble(encoder, decoder, path)
+            return self._assemble(encoder, decoder, path).train()
 
     def load(self, arrays: dict) -> Autoencoder:
         """Return the model with the weights in `arrays`, refusing what does not fit.
 
         The model is laid out without memory first: a hostile size costs nothing.
         """
-        with torch.device("meta"), Seeded(torch.Generator()):
-            model = self._assemble(*self._networks(), None)
-        check_arrays(arrays, model.state_dict(), self.dtype)
+        check_arrays(arrays, self._blank("meta").state_dict())
+        model = self._blank("cpu")  # with what modules hold beside their state, too
         tensors = {name: torch.tensor(array) for name, array in arrays.items()}
         model.load_state_dict(tensors, assign=True)
         return model.eval()
+
+    def _blank(self, device):
+        with torch.device(device), Seeded(torch.Generator()):
+            return self._assemble(*self._networks(), None)
 
     def _networks(self):
         return self.network(self.n_read, self.n_components, self.n_samples)
@@ -188,27 +192,45 @@ KEPT = {
 
 @torch.no_grad()
 def check_network(name: str, module: nn.Module, n_in: int, n_out: int) -> None:
-    """Raise ValueError unless the module maps (2, n_in) to (2, n_out)."""
+    """Raise ValueError unless the module maps (2, n_in) to (2, n_out).
+
+    A user's module is tried, and told of, in the shapes of its own rows.
+    """
+    module, taken, given = own_shapes(module, n_in, n_out)
     dtype = next((p.dtype for p in module.parameters()), torch.float32)
-    came = f"The network's {name} got an input of shape (2, {n_in})"
+    came = f"The network's {name} got an input of shape {(2, *taken)}"
+    module.eval()  # else running statistics would learn from the trial
     try:
-        shape = tuple(module(torch.zeros(2, n_in, dtype=dtype)).shape)
+        returned = module(torch.zeros(2, *taken, dtype=dtype))
     except Exception as error:
         raise ValueError(f"{came} and failed: {error}") from error
-    if shape != (2, n_out):
-        raise ValueError(f"{came} and returned {shape}, but expected (2, {n_out}).")
+    shape = getattr(returned, "shape", f"a {type(returned).__name__}")
+    if shape not in given:
+        shape = tuple(shape) if isinstance(shape, torch.Size) else shape
+        wanted = " or ".join(map(str, given))
+        raise ValueError(f"{came} and returned {shape}, but expected {wanted}.")
 
 
-def check_arrays(arrays: dict, wanted: dict, dtype: str) -> None:
-    """Raise ValueError unless arrays have the names, shapes and type of the wanted."""
+def own_shapes(module: nn.Module, n_in: int, n_out: int):
+    """Return a module as its author wrote it, its input's shape, and its outputs'."""
+    flat = (2, n_out)
+    if isinstance(module, Shaped):
+        return module.network, module.taken, dict.fromkeys([(2, *module.given), flat])
+    return module, (n_in,), [flat]
+
+
+def check_arrays(arrays: dict, wanted: dict) -> None:
+    """Raise ValueError unless arrays have the names, shapes and types of the wanted."""
     if not isinstance(arrays, dict) or set(arrays) != set(wanted):
         raise ValueError("The saved weights do not belong to this network.")
     for name, array in arrays.items():
+        shape = tuple(wanted[name].shape)
+        dtype = str(wanted[name].dtype).removeprefix("torch.")
         fits = isinstance(array, np.ndarray) and array.dtype == np.dtype(dtype)
-        if not fits or array.shape != tuple(wanted[name].shape):
+        if not fits or array.shape != shape:
             raise ValueError(
                 f"Got saved weights {name!r} of shape {np.shape(array)}, but expected "
-                f"{dtype} of shape {tuple(wanted[name].shape)}."
+                f"{dtype} of shape {shape}."
             )
         if not np.isfinite(array).all():
             raise ValueError(f"The saved weights {name!r} are not finite.")
@@ -217,7 +239,7 @@ def check_arrays(arrays: dict, wanted: dict, dtype: str) -> None:
 def check_attributes(state: dict, blueprint: Blueprint) -> None:
     """Raise ValueError unless the saved attributes belong to the blueprint's model."""
     wanted = {"mean_": np.empty(blueprint.n_features)}
-    check_arrays({"mean_": state.get("mean_")}, wanted, "float64")
+    check_arrays({"mean_": state.get("mean_")}, wanted)
     scale, k = state.get("scale_"), state.get("n_components_")
     if not (isinstance(scale, float) and 0 < scale < np.inf):
         raise ValueError(f"Got a saved scale of {scale!r}, but expected one above 0.")
@@ -225,8 +247,9 @@ def check_attributes(state: dict, blueprint: Blueprint) -> None:
         raise ValueError(f"The saved model has no code of n_components_={k!r}.")
     n_marks = blueprint.layout.n_marks
     for name, width in (("_codes", k - n_marks), ("_marks", n_marks)):
-        wanted = {name: np.empty((*np.shape(state.get(name))[:1], width))}
-        check_arrays({name: state.get(name)}, wanted, blueprint.dtype)
+        shape = (*np.shape(state.get(name))[:1], width)
+        wanted = {name: np.empty(shape, blueprint.dtype)}
+        check_arrays({name: state.get(name)}, wanted)
     validate_parameter_constraints(
         KEPT, {name: state.get(name) for name in KEPT}, "a saved model"
     )

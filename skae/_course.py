@@ -3,6 +3,7 @@
 import copy
 
 import numpy as np
+from torch import Tensor
 
 from skae._linear import LinearPath
 from skae._model import Autoencoder
@@ -11,6 +12,12 @@ from skae._training import Batches, Trainer, annealed, set_training
 JUDGES = 500  # training rows that tell whether training went well
 WORSENED = 0.01  # of the mean's loss: what rounding does not explain
 DIVERGED = 10  # times the loss of the worse of the start and the mean
+
+
+def copy_all(targets: list[Tensor], sources: list[Tensor]) -> None:
+    """Write tensors into others, one into each."""
+    for target, source in zip(targets, sources, strict=True):
+        target.copy_(source)
 
 
 class Course:
@@ -40,8 +47,8 @@ class Course:
         self.best_iter = self.n_dropped = self.remaining = 0
         self.stopped = self.diverged = self.retreated = self.worsened = False
         self.judges = self._judges()
-        values = trainer.flat.values
-        self.origin, self.kept, self.current = (values.clone() for _ in range(3))
+        states = ([tensor.clone() for tensor in self._state()] for _ in range(3))
+        self.origin, self.kept, self.current = states
         self.start_loss = self.judge()
         self.best_loss = self.start_loss if held_out else np.inf
         self.null_loss = trainer.objective.null(self.judges)
@@ -51,6 +58,12 @@ class Course:
     def model(self) -> Autoencoder:
         """The model in training."""
         return self.trainer.objective.model
+
+    def _state(self):
+        """Return what training changes: parameters, and buffers of the networks."""
+        networks = (self.model.encoder, self.model.decoder)
+        buffers = [buffer for network in networks for buffer in network.buffers()]
+        return [self.trainer.flat.values, *buffers]
 
     def _judges(self):
         """Return the held-out rows, or else some of the training rows."""
@@ -75,7 +88,7 @@ class Course:
 
     def begin(self, n_epochs: int, schedule=annealed, patience=np.inf, tol=0.0) -> None:
         """Plan epochs, from the state that the last ones ended in."""
-        self.trainer.flat.values.copy_(self.current)
+        copy_all(self._state(), self.current)
         self.epochs = self.trainer.epochs(n_epochs, schedule)
         self.remaining, self.waited = n_epochs, 0
         self.planned = n_epochs if schedule is annealed else 0
@@ -95,7 +108,7 @@ class Course:
     def advance(self) -> None:
         """Train for one epoch, judge it, and keep the model if it is the best."""
         self.model.regularizer.advance(self.progress)
-        self.trainer.flat.values.copy_(self.current)  # callbacks look at the kept state
+        copy_all(self._state(), self.current)  # callbacks look at the kept state
         loss = next(self.epochs)
         judged = self.judge() if self.held_out else loss
         self.remaining -= 1
@@ -108,29 +121,29 @@ class Course:
         self.loss_curve.append(loss)
 
     def _keep(self, judged):
-        self.current.copy_(self.trainer.flat.values)
+        copy_all(self.current, self._state())
         if judged < self.best_loss or not self.held_out:
-            self.kept.copy_(self.current)
+            copy_all(self.kept, self.current)
             self.best_iter = len(self.loss_curve) + 1
         self.best_loss = min(self.best_loss, judged)
 
     def restore(self) -> None:
         """Put the kept state into the model."""
-        self.trainer.flat.values.copy_(self.kept)
+        copy_all(self._state(), self.kept)
         set_training(self.model, False)
 
     def held_out_losses(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return held-out rows' losses as kept and at the start, and weights."""
         objective, losses = self.trainer.objective, []
         for state in (self.origin, self.kept):
-            self.trainer.flat.values.copy_(state)
+            copy_all(self._state(), state)
             losses.append(objective.sample_losses(self.held_out))
         at_start, kept = losses
         return kept, at_start, self.held_out.weight.cpu().numpy()
 
     def give_up(self) -> None:
         """Keep the state before the first epoch."""
-        self.kept.copy_(self.origin)
+        copy_all(self.kept, self.origin)
         self.best_iter = 0
 
     def retreat(self) -> None:

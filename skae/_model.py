@@ -67,7 +67,7 @@ def silenced(network: nn.Module) -> nn.Module:
     other gets a gate.
     """
     output = getattr(network, "output", None)
-    if output is None:
+    if not isinstance(output, nn.Module):
         return Gated(network)
     for parameter in output.parameters():
         nn.init.zeros_(parameter)

@@ -20,6 +20,7 @@ from skae._table import Rows
 RESIDENT_BYTES = 2**30  # larger data is read from where it lies
 SHUFFLED_ENTRIES = 2**20  # of rows that are gathered at once: 4 MB of float32
 SMALL_STEP = 1e9  # operations
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 WARM_UP, WARM_UP_STEPS = 0.05, 20  # Adam's first steps follow rounding errors
 
 if hasattr(os, "register_at_fork"):  # a forked child has none of OpenMP's threads
@@ -62,6 +63,23 @@ def annealed(step: int, n_steps: int) -> float:
 def constant(step: int, n_steps: int) -> float:
     """Return the factor of training that may go on: there is no end to anneal to."""
     return 1.0
+
+
+@contextmanager
+def normalisable(model: nn.Module, n_rows: int):
+    """Let batch normalization take its running statistics for a single row.
+
+    One row has no variance, and torch refuses it.
+    """
+    norms = [m for m in model.modules() if isinstance(m, NORMS)] if n_rows == 1 else []
+    in_training = [norm for norm in norms if norm.training]
+    for norm in in_training:
+        norm.eval()
+    try:
+        yield
+    finally:
+        for norm in in_training:
+            norm.train()
 
 
 class Batches:
@@ -192,7 +210,7 @@ class Objective:
 
     def loss(self, rows: Tensor, weights: Tensor | None) -> Tensor:
         """Return the weighted mean loss of a batch."""
-        with self._seeded(), self._lowered(rows):
+        with self._seeded(), self._lowered(rows), normalisable(self.model, len(rows)):
             losses = self.model.objective(
                 rows, self.target(rows), self.generator, weights
             )
@@ -246,13 +264,17 @@ class Objective:
     def probe(self, batches: Batches) -> None:
         """Try one step's loss, to see whether parts draw random numbers unasked.
 
-        If they do, they are made to draw from the generator at every step.
+        If they do, they are made to draw from the generator at every step. The try
+        leaves no trace, neither in the generator nor in running statistics.
         """
         state = self.generator.get_state()
+        buffers = [buffer.clone() for buffer in self.model.buffers()]
         rows, _ = next(batches.sample(2).blocks())
         set_training(self.model, True)
         with torch.no_grad(), Seeded(self.generator) as seeded:
-            self.model.objective(rows, self.target(rows), self.generator)
+            self.loss(rows, None)
+        for buffer, before in zip(self.model.buffers(), buffers, strict=True):
+            buffer.copy_(before)
         self.generator.set_state(state)
         self.draws_unasked = seeded.n_unseeded > 0
 

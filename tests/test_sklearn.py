@@ -5,6 +5,7 @@ import torch
 from parts import NETWORKS, NOISES, REGULARIZERS
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from torch import nn
 
 from skae import (
     MLP,
@@ -29,6 +30,13 @@ def cubed_error(output, target):
     return (output - target).abs() ** 3
 
 
+def normalised(n_features, n_components, n_samples):
+    # Batch normalization would not do here: its statistics know of no weights.
+    encoder = nn.Sequential(nn.Linear(n_features, 8), nn.LayerNorm(8), nn.GELU())
+    encoder.append(nn.Linear(8, n_components))
+    return encoder, nn.Linear(n_components, n_features)
+
+
 def momentum(parameters):
     return torch.optim.SGD(parameters, lr=1e-2, momentum=0.5)
 
@@ -41,6 +49,7 @@ OPTIONS = [
     {"network": MLP((8,), dropout=0.2)},
     {"network": MLP((8,), activation="selu")},
     *({"network": network} for network in NETWORKS),
+    {"network": normalised},
     {"init": "random"},
     {"loss": "absolute_error"},
     {"loss": "huber"},

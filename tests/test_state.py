@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import skops.io
 import torch
-from parts import NOISES, REGULARIZERS
+from parts import NETWORKS, NOISES, REGULARIZERS
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from torch import nn
 
 from skae import (
     MLP,
     SKOPS_TRUSTED,
     AutoencoderTransformer,
-    Conv,
+    Modules,
     Noise,
-    Recurrent,
     Regularizer,
 )
 
@@ -32,8 +32,6 @@ VARIANTS = {
     "dropout": {"network": MLP((8,), dropout=0.2)},
     "activation": {"network": MLP((8,), activation="tanh")},
     "linear": {"network": MLP(())},
-    "recurrent": {"network": Recurrent(hidden_size=3)},
-    "conv": {"network": Conv(channels=(4,))},
     "random": {"init": "random"},
     "huber": {"loss": "huber"},
     "log_loss": {"loss": "log_loss"},
@@ -42,9 +40,31 @@ VARIANTS = {
     "neutral": {"noise": Noise(), "regularizer": Regularizer()},
     "share": {"n_components": 0.5},
     "early_stopping": {"early_stopping": True},
+    **{repr(part): {"network": part} for part in NETWORKS},
     **{repr(part): {"noise": part} for part in NOISES},
     **{repr(part): {"regularizer": part} for part in REGULARIZERS},
 }
+
+
+class Shifted(nn.Module):
+    """Adds numbers that are no part of a module's state."""
+
+    def __init__(self, n_features):
+        super().__init__()
+        self.register_buffer("shift", torch.ones(n_features), persistent=False)
+
+    def forward(self, x):
+        return x + self.shift
+
+
+def normalised(n_features, n_components, n_samples):
+    shift, norm = Shifted(n_features), nn.BatchNorm1d(8)
+    encoder = nn.Sequential(shift, nn.Linear(n_features, 8), norm, nn.Tanh())
+    encoder.append(nn.Linear(8, n_components))
+    return encoder, nn.Linear(n_components, n_features)
+
+
+OWN = {"callable": normalised, "modules": Modules(*normalised(24, 3, 60))}
 
 
 def by_pickle(model):
@@ -88,6 +108,16 @@ def assert_same_model(model, other, X):
 def test_a_saved_model_gives_the_same_bits(name, roundtrip, X):
     model = fitted(X, **VARIANTS[name])
     assert_same_model(model, roundtrip(model), X)
+
+
+@pytest.mark.parametrize("roundtrip", [by_pickle, copy.deepcopy, copy.copy])
+@pytest.mark.parametrize("init", ["pca", "random"])
+@pytest.mark.parametrize("name", OWN)
+def test_a_network_with_buffers_gives_the_same_bits(name, init, roundtrip, X):
+    model = fitted(X, network=OWN[name], init=init)
+    loaded = roundtrip(model)
+    assert_same_model(model, loaded, X)
+    assert_same_model(model.partial_fit(X), loaded.partial_fit(X), X)
 
 
 @pytest.mark.parametrize("mmap_mode", [None, "r"])
@@ -186,6 +216,12 @@ def wrong_dtype(state):
     state["module_"]["offset"] = state["module_"]["offset"].astype(np.int64)
 
 
+def fractional_count(state):
+    state.update(fitted(np.eye(24), network=normalised, init="random").__getstate__())
+    count = state["module_"]["encoder.2.num_batches_tracked"]
+    state["module_"]["encoder.2.num_batches_tracked"] = count + 0.5
+
+
 def wrong_type(state):
     state["module_"]["offset"] = state["module_"]["offset"].tolist()
 
@@ -280,9 +316,9 @@ def replacing(name, value, blueprint=False):
 
 
 HOSTILE = [
-    lost_weight, extra_weight, wrong_shape, wrong_dtype, wrong_type, not_finite,
-    no_weights, a_billion_units, negative_units, unknown_activation, unknown_init,
-    unknown_loss, unknown_dtype, extra_in_blueprint, lost_from_blueprint,
+    lost_weight, extra_weight, wrong_shape, wrong_dtype, fractional_count, wrong_type,
+    not_finite, no_weights, a_billion_units, negative_units, unknown_activation,
+    unknown_init, unknown_loss, unknown_dtype, extra_in_blueprint, lost_from_blueprint,
     *(replacing(n, v, blueprint=True) for n, vs in BLUEPRINT.items() for v in vs),
     *(replacing(name, value) for name, vs in ATTRIBUTES.items() for value in vs),
 ]  # fmt: skip
