@@ -1,4 +1,4 @@
-"""Time series: what small codes of fully connected and recurrent networks keep.
+"""Time series: what small codes of each kind of network keep.
 
 Codes of k numbers are learned without labels from the rows of a set's first part. On
 the rows of the other part: the fraction of variance unexplained (FVU), and the accuracy
@@ -34,9 +34,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from skae import MLP, AutoencoderTransformer, Recurrent
+from skae import MLP, AutoencoderTransformer, Conv, Recurrent
 
-NETWORKS = {"MLP()": MLP(), "MLP(), longer": MLP(), "Recurrent()": Recurrent()}
+NETWORKS = {
+    "MLP()": MLP(),
+    "MLP(), longer": MLP(),
+    "Conv()": Conv(),
+    "Recurrent()": Recurrent(),
+}
 LONGER = {"MLP(), longer": 10}  # times as many epochs
 N_STEPS = 400
 CODES = (2, 4, 8)

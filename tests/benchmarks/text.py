@@ -17,7 +17,8 @@ thread. `slow` has a learning rate of 1e-3, a third of the default.
 
     python tests/benchmarks/text.py --data FOLDER [OPTIONS]
 
-Options are --tables NAME ..., --sets NAME ... and --seeds N. The folder holds
+Options are --tables NAME ..., --sets NAME ..., --models NAME ... (of the accuracy table)
+and --seeds N. The folder holds
 text_ag_news.parquet and text_sms_spam.parquet, with columns `_split` ("train" or
 "test"), `text` and `label`.
 """
@@ -214,6 +215,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--one-cost", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -224,6 +226,8 @@ def main() -> None:
             n_words, label = arguments.one_cost
             one_cost(arguments.data, int(n_words), label, COSTS[label])
             return
+        for label in set(MODELS) - set(arguments.models):
+            del MODELS[label]
         for name in arguments.tables:
             table = TABLES[name](arguments.data, arguments.sets, arguments.seeds)
             print(f"\n{name}\n{table.to_string(float_format='{:.3f}'.format)}")
