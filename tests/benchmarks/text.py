@@ -17,8 +17,8 @@ thread. `slow` has a learning rate of 1e-3, a third of the default.
 
     python tests/benchmarks/text.py --data FOLDER [OPTIONS]
 
-Options are --tables NAME ..., --sets NAME ..., --models NAME ... (of the accuracy table)
-and --seeds N. The folder holds
+Options are --tables NAME ..., --sets NAME ..., --seeds N, and --models NAME ... for the
+accuracy table. The folder holds
 text_ag_news.parquet and text_sms_spam.parquet, with columns `_split` ("train" or
 "test"), `text` and `label`.
 """
