@@ -23,7 +23,6 @@ from skae._sklearn import (
 )
 from skae._table import DTYPES as ROW_DTYPES
 from skae.losses import LOSSES, as_loss
-from skae.networks import Shaped
 from skae.noise import as_noise
 from skae.regularizers import as_regularizer
 
@@ -74,6 +73,8 @@ class Blueprint:
         layout = layout_of(state["layout"])
         wanted = {name: state[name] for name in CONSTRAINTS}
         validate_parameter_constraints(CONSTRAINTS, wanted, "a saved model")
+        if layout.kind not in as_loss(state["loss"]).kinds:
+            raise ValueError("The saved loss is not one of such rows.")
         if state["n_dropped"] >= state["n_components"]:
             raise ValueError("The saved state drops every component.")
         return cls(**{**state, "layout": layout})
@@ -196,7 +197,7 @@ def check_network(name: str, module: nn.Module, n_in: int, n_out: int) -> None:
 
     A user's module is tried, and told of, in the shapes of its own rows.
     """
-    module, taken, given = own_shapes(module, n_in, n_out)
+    module, taken, given = getattr(module, "as_written", (module, (n_in,), [(n_out,)]))
     dtype = next((p.dtype for p in module.parameters()), torch.float32)
     came = f"The network's {name} got an input of shape {(2, *taken)}"
     module.eval()  # else running statistics would learn from the trial
@@ -204,19 +205,12 @@ def check_network(name: str, module: nn.Module, n_in: int, n_out: int) -> None:
         returned = module(torch.zeros(2, *taken, dtype=dtype))
     except Exception as error:
         raise ValueError(f"{came} and failed: {error}") from error
-    shape = getattr(returned, "shape", f"a {type(returned).__name__}")
-    if shape not in given:
-        shape = tuple(shape) if isinstance(shape, torch.Size) else shape
-        wanted = " or ".join(map(str, given))
-        raise ValueError(f"{came} and returned {shape}, but expected {wanted}.")
-
-
-def own_shapes(module: nn.Module, n_in: int, n_out: int):
-    """Return a module as its author wrote it, its input's shape, and its outputs'."""
-    flat = (2, n_out)
-    if isinstance(module, Shaped):
-        return module.network, module.taken, dict.fromkeys([(2, *module.given), flat])
-    return module, (n_in,), [flat]
+    shapes = [(2, *shape) for shape in given]
+    if getattr(returned, "shape", None) not in shapes:
+        is_tensor = isinstance(returned, torch.Tensor)
+        what = tuple(returned.shape) if is_tensor else f"a {type(returned).__name__}"
+        wanted = " or ".join(map(str, shapes))
+        raise ValueError(f"{came} and returned {what}, but expected {wanted}.")
 
 
 def check_arrays(arrays: dict, wanted: dict) -> None:
@@ -243,6 +237,9 @@ def check_attributes(state: dict, blueprint: Blueprint) -> None:
     scale, k = state.get("scale_"), state.get("n_components_")
     if not (isinstance(scale, float) and 0 < scale < np.inf):
         raise ValueError(f"Got a saved scale of {scale!r}, but expected one above 0.")
+    blueprint.layout.check_standard(state["mean_"], scale)
+    if state.get("n_features_in_") != blueprint.n_features:
+        raise ValueError("The saved model was fitted to another number of features.")
     if k != blueprint.n_columns:
         raise ValueError(f"The saved model has no code of n_components_={k!r}.")
     n_marks = blueprint.layout.n_marks
@@ -250,6 +247,8 @@ def check_attributes(state: dict, blueprint: Blueprint) -> None:
         shape = (*np.shape(state.get(name))[:1], width)
         wanted = {name: np.empty(shape, blueprint.dtype)}
         check_arrays({name: state.get(name)}, wanted)
+    if len(state["_codes"]) not in (0, len(state["_marks"])):
+        raise ValueError("The saved codes are not of as many rows as their marks.")
     validate_parameter_constraints(
         KEPT, {name: state.get(name) for name in KEPT}, "a saved model"
     )

@@ -165,7 +165,7 @@ class CompressionMixin:
         if self._blueprint.layout.n_marks:
             raise ValueError(
                 "Sequences of different lengths cannot be compressed: a code that is "
-                "rounded does not tell where they end. Compress rows without NaN."
+                "rounded does not tell where they end. Fit on rows without NaN."
             )
         X = validate_rows(self, X)
         with torch.inference_mode():

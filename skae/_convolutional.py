@@ -228,7 +228,7 @@ class Conv(Network):
     (1797, 4)
     """
 
-    channels_first = True
+    time_axis = -1  # of (channels, length)
     _parameter_constraints = {
         "shape": [tuple, list, None],
         "channels": [tuple, list],

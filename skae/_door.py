@@ -49,27 +49,23 @@ def open_table(estimator, X, sample_weight, X_val, loss, *, reset):
     The estimator is not touched: a `fit` that fails leaves the earlier model as it was.
     """
     door, container = copy.copy(estimator), container_of(X)
-    if reset:
-        X, layout = first_rows(door, X, loss)
-    else:
-        layout = estimator._blueprint.layout
-        X = validate_rows(door, X, layout)
+    X, shape = _first_rows(door, X) if reset else (validate_rows(door, X), None)
     check_magnitude(X)
     names = ("n_features_in_", "feature_names_in_")
     seen = {name: vars(door)[name] for name in names if name in vars(door)}
     seen |= {"_container": container, "_dtype": X.dtype.name}
     X, weight = weighted_rows(X, sample_weight)
+    layout = loss.layout(X, shape) if reset else estimator._blueprint.layout
+    layout.check(X)
     X_val = None if X_val is None else validate_rows(door, X_val, layout)
     return Table(X, layout, weight, X_val), seen
 
 
-def first_rows(door, X, loss):
-    """Return the rows of a new model, and what they stand for."""
+def _first_rows(door, X):
+    """Return the rows of a new model, and the shape of one."""
     X, shape = flat(X)
     X = _matrix(door, X, finite=True if shape is None else "allow-nan", reset=True)
-    layout = loss.layout(X, shape or X.shape[1:])
-    layout.check(X)
-    return X, layout
+    return X, shape or X.shape[1:]
 
 
 def validate_rows(estimator, X, layout=None):
@@ -95,11 +91,23 @@ def _matrix(estimator, X, finite, reset):
 
 def flat(X):
     """Return X with flat rows, and the shape that rows had, or None for a matrix."""
-    n_dims = len(X.shape) if hasattr(X, "shape") else np.asarray(X).ndim
-    if n_dims < 3:
+    if n_dims(X) < 3:
         return X, None
     X = check_array(X, allow_nd=True, dtype=DTYPES, ensure_all_finite="allow-nan")
     return X.reshape(len(X), -1), X.shape[1:]
+
+
+def n_dims(X) -> int:
+    """Return the number of dimensions of what may be a list of lists."""
+    if hasattr(X, "shape"):
+        return len(X.shape)
+    try:
+        return np.asarray(X).ndim
+    except ValueError as error:
+        raise ValueError(
+            f"X is not an array: {error}. Pad sequences of different lengths with NaN, "
+            "to an array of shape (n_samples, length, n_features)."
+        ) from error
 
 
 def container_of(X):

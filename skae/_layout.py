@@ -14,11 +14,11 @@ import numpy as np
 from scipy import sparse
 
 from skae._linear import LinearPath, fit_linear
-from skae._table import as_dtype, blocks, dense
+from skae._table import as_dtype, blocks, dense, extremes
 
 EMBEDDING_SIZE = 32  # numbers that stand for a token; fewer where tokens are fewer
 MOST_TOKENS = 2**20
-MOST_OUTPUTS = 2**31  # of a model that is read from a file
+MOST_OUTPUTS = 2**24  # logits of one row: 64 MB
 MIXED = 0.01  # what tokens' shares get of coarser ones
 RARE = 1e-3  # the least share of a token that a logit's tangent is taken at
 
@@ -56,6 +56,17 @@ class Numbers:
     def for_network(self, network) -> "Numbers":
         """Return the layout of rows in the order that a network wants."""
         return self
+
+    def check_state(self) -> None:
+        """Raise ValueError where a saved layout is not of possible rows."""
+        sizes = self.shape if isinstance(self.shape, tuple) else ()
+        if not sizes or not all(_is_count(size) for size in sizes):
+            raise ValueError(f"The saved rows have an impossible shape: {self.shape}.")
+        if self.n_outputs > MOST_OUTPUTS:
+            raise ValueError(f"The saved rows are impossibly wide: {self.shape}.")
+
+    def check_standard(self, mean: np.ndarray, scale: float) -> None:
+        """Raise ValueError where no rows of this layout have such mean and scale."""
 
     def n_free(self, n_components: int) -> int:
         """Return how many components of a code are left beside marks."""
@@ -121,41 +132,65 @@ class Padded(Numbers):
 
     def check(self, X) -> None:
         """Raise ValueError unless NaN come after the end of sequences alone."""
-        absent = self._absent(X)
-        first = absent[..., 0]
-        if (absent != first[..., np.newaxis]).any() or not _at_the_end(first):
+        if not self.fits(X):
             raise ValueError(
                 "X contains NaN that are not at the end of sequences. NaN stand for "
-                f"steps after the end, along axis {self.axis + 1} of X and for all "
-                "features at once. Impute missing values before."
+                "steps after the end, along one axis of X that is the same for all "
+                "sequences, and for all features at once. Impute missing values before."
             )
-        if first.all(axis=1).any():
-            row = int(np.argmax(first.all(axis=1)))
-            raise ValueError(f"Sequence {row} of X has no step that is not NaN.")
+        empty = ~(self.marks(X)[:, 0] > 0)
+        if empty.any():
+            raise ValueError(
+                f"Sequence {int(np.argmax(empty))} of X has no step that is not NaN. "
+                "Leave it out."
+            )
+
+    def fits(self, X) -> bool:
+        """Tell whether all NaN are at the end of sequences."""
+        return all(_at_the_end(absent) for absent in self._absent(X))
+
+    def for_network(self, network) -> "Padded":
+        """Return itself, refusing a network that looks for time elsewhere."""
+        wanted = getattr(network, "time_axis", None)
+        if wanted is not None and range(len(self.shape))[wanted] != self.axis:
+            raise ValueError(
+                f"The sequences of X have NaN at the end of axis {self.axis + 1}, but "
+                f"{type(network).__name__} expects time along axis "
+                f"{range(len(self.shape))[wanted] + 1}. Swap the axes of X."
+            )
+        return self
+
+    def check_state(self) -> None:
+        """Raise ValueError where a saved layout is not of possible rows."""
+        super().check_state()
+        if self.axis not in range(len(self.shape)):
+            raise ValueError(f"The saved sequences have no axis {self.axis}.")
 
     def marks(self, X) -> np.ndarray:
         """Return the sequences' lengths as a share of the longest, (n_rows, 1)."""
-        return 1 - self._absent(X)[..., 0].mean(axis=1, keepdims=True)
+        absent = [block[..., 0].mean(axis=1) for block in self._absent(X)]
+        return 1 - np.concatenate(absent)[:, np.newaxis]
 
     def restored(self, rows, marks) -> np.ndarray:
         """Return sequences with NaN after the lengths that marks tell."""
         n_steps = self.shape[self.axis]
-        lengths = np.rint(marks * n_steps).clip(1, n_steps)  # (n_rows, 1)
-        absent = np.arange(n_steps) >= lengths
+        lengths = np.rint(marks.astype(np.float64) * n_steps)  # (n_rows, 1)
+        absent = np.arange(n_steps) >= lengths.clip(1, n_steps)
         sequences = rows.reshape(len(rows), *self.shape)
         np.moveaxis(sequences, self.axis + 1, 1)[absent] = np.nan
         return sequences
 
     def continuous(self, X, weight):
         """Return the rows with a column's mean in place of its NaN."""
-        mean = present_mean(X, weight)
+        mean = column_mean(X, weight)
         return View(X, lambda rows: np.where(np.isnan(rows), mean, rows), X.shape[1])
 
     def _absent(self, X):
-        """Return which entries are NaN, of shape (n_rows, n_steps, n_others)."""
-        absent = np.isnan(dense(X)).reshape(X.shape[0], *self.shape)
-        absent = np.moveaxis(absent, self.axis + 1, 1)
-        return absent.reshape(*absent.shape[:2], -1)
+        """Yield which entries of some rows are NaN, (n_rows, n_steps, n_others)."""
+        for block in blocks(*X.shape):
+            absent = np.isnan(dense(X[block])).reshape(-1, *self.shape)
+            absent = np.moveaxis(absent, self.axis + 1, 1)
+            yield absent.reshape(*absent.shape[:2], -1)
 
 
 @dataclass(frozen=True)
@@ -195,18 +230,28 @@ class Tokens(Numbers):
 
     def for_network(self, network) -> "Tokens":
         """Return the layout of rows in the order that a network wants."""
-        return replace(
-            self, channels_first=getattr(network, "channels_first", self.channels_first)
-        )
+        return replace(self, channels_first=getattr(network, "time_axis", 0) == -1)
+
+    def check_state(self) -> None:
+        """Raise ValueError where a saved layout is not of possible rows."""
+        if not _is_count(self.n_tokens) or not isinstance(self.channels_first, bool):
+            raise ValueError(f"The saved tokens are impossible: {self}.")
+        super().check_state()
+
+    def check_standard(self, mean, scale) -> None:
+        """Raise ValueError where saved tokens were standardised."""
+        if mean.any() or scale != 1:
+            raise ValueError("The saved tokens have a mean or a scale.")
 
     def check(self, X) -> None:
         """Raise ValueError unless rows are tokens of the vocabulary."""
         check_tokens(X)
-        largest = int(X.max(initial=0) if isinstance(X, np.ndarray) else X.max())
+        largest = int(X.max())
         if largest >= self.n_tokens:
             raise ValueError(
                 f"X contains the token {largest}, but `fit` saw tokens from 0 to "
-                f"{self.n_tokens - 1}. Keep one for all that is unknown."
+                f"{self.n_tokens - 1}. Fit with one token for all that is rare, and "
+                "use it for what is unknown."
             )
 
     def typed(self, rows, dtype) -> np.ndarray:
@@ -301,19 +346,30 @@ class View:
         return self[:]
 
 
-def present_mean(X, weight) -> np.ndarray:
+def column_mean(X, weight) -> np.ndarray:
     """Return the weighted mean of each column's numbers; 0 where all are NaN."""
+    mean = _present_mean(X, weight, np.zeros(X.shape[1]))
+    # The mean of what rounding has left over: a constant column is its mean.
+    return mean + _present_mean(X, weight, mean)
+
+
+def _present_mean(X, weight, origin):
     total = weights = 0.0
     for block in blocks(*X.shape):
-        rows, w = dense(X[block]), weight[block]
+        rows, w = dense(X[block]) - origin, weight[block]
         total = total + w @ np.nan_to_num(rows, nan=0.0)
         weights = weights + w @ ~np.isnan(rows)
     return total / np.where(weights > 0, weights, 1.0)
 
 
 def _at_the_end(absent):
-    """Tell whether in each row nothing follows what is absent."""
-    return not (absent[:, :-1] & ~absent[:, 1:]).any()
+    """Tell whether nothing follows what is absent, of (n_rows, n_steps, n_others)."""
+    together = (absent == absent[..., :1]).all()
+    return bool(together and not (absent[:, :-1] & ~absent[:, 1:]).any())
+
+
+def _is_count(value):
+    return isinstance(value, Integral) and value > 0
 
 
 def numbers_or_padded(X, shape: tuple[int, ...]) -> Numbers:
@@ -321,37 +377,36 @@ def numbers_or_padded(X, shape: tuple[int, ...]) -> Numbers:
 
     Time is the axis along which they are at the end: the first, or else the last.
     """
-    if len(shape) == 1 or not np.isnan(dense(X)).any():
+    if len(shape) == 1 or not np.isnan(X.min()):
         return Numbers(shape)
     layouts = [Padded(shape, axis) for axis in (0, len(shape) - 1)]
-    return next((layout for layout in layouts if _fits(layout, X)), layouts[0])
-
-
-def _fits(layout, X):
-    try:
-        layout.check(X)
-    except ValueError:
-        return False
-    return True
+    return next((layout for layout in layouts if layout.fits(X)), layouts[0])
 
 
 def tokens_of(X, shape: tuple[int, ...]) -> Tokens:
     """Return the layout of rows of tokens."""
     check_tokens(X)
-    return Tokens(shape, int(X.max()) + 1)
+    layout = Tokens(shape, int(X.max()) + 1)
+    if layout.n_outputs > MOST_OUTPUTS:
+        raise ValueError(
+            f"X has tokens up to {int(X.max())} at {layout.n_features} steps, which "
+            f"takes {layout.n_outputs} logits for a row; expected at most "
+            f"{MOST_OUTPUTS}. Number the tokens from 0 on, with one for all that is "
+            "rare, or cut the sequences."
+        )
+    return layout
 
 
 def check_tokens(X) -> None:
     """Raise ValueError unless X holds integers from 0 on."""
-    values = X.data if sparse.issparse(X) else X
+    values, (low, high) = X.data if sparse.issparse(X) else X, extremes(X)
     whole = np.isfinite(values).all() and (values == np.rint(values)).all()
-    if not whole or values.min(initial=0) < 0 or values.max(initial=0) >= MOST_TOKENS:
+    if not whole or low < 0 or float(high) >= MOST_TOKENS:
         raise ValueError(
             "loss='cross_entropy' needs tokens, integers from 0 to the size of the "
             f"vocabulary (at most {MOST_TOKENS}), but X has values in "
-            f"[{values.min(initial=0):.6g}, {values.max(initial=0):.6g}]"
-            f"{'' if whole else ' that are not all integers'}. Encode categories with "
-            "OrdinalEncoder."
+            f"[{low:.6g}, {high:.6g}]{'' if whole else ', not all of them integers'}. "
+            "Encode categories with OrdinalEncoder, and pad with a token of its own."
         )
 
 
@@ -370,10 +425,5 @@ def layout_of(state) -> Numbers:
     if cls is None or set(state) != {"kind", *(f.name for f in fields(cls))}:
         raise ValueError("The saved state does not describe the layout of rows.")
     layout = cls(**{name: value for name, value in state.items() if name != "kind"})
-    sizes = [*layout.shape] if isinstance(layout.shape, tuple) else [0]
-    axis, n_tokens = getattr(layout, "axis", 0), getattr(layout, "n_tokens", 1)
-    sizes += [n_tokens, axis + 1 if isinstance(axis, Integral) else 0]
-    whole = all(isinstance(size, Integral) and size > 0 for size in sizes)
-    if not whole or axis >= len(layout.shape) or layout.n_outputs > MOST_OUTPUTS:
-        raise ValueError(f"The saved state has impossible rows: {state}.")
+    layout.check_state()
     return layout

@@ -201,4 +201,8 @@ class Autoencoder(nn.Module):
 
     def sample_loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the mean loss over the features of each sample, shape (n_samples,)."""
-        return self.reader.sample_loss(self.loss.elementwise, output, target)
+        return self.reader.mean(self.losses(output, target))
+
+    def losses(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of each entry, shape (n_samples, n_features)."""
+        return self.reader.losses(self.loss.elementwise, output, target)

@@ -9,13 +9,12 @@ from torch.nn import functional as F
 from skae._layout import Numbers
 
 
-def present_mean(elementwise: Callable, output: Tensor, target: Tensor) -> Tensor:
-    """Return each row's mean loss over what is not NaN in the target, (n_samples,)."""
+def present_losses(elementwise: Callable, output: Tensor, target: Tensor) -> Tensor:
+    """Return the losses of what is there, and NaN where the target is NaN."""
     present = ~target.isnan()
     # The gradient of NaN is NaN even where it is multiplied by zero.
     output, target = (torch.where(present, x, 0.0) for x in (output, target))
-    losses = torch.where(present, elementwise(output, target), 0.0)
-    return losses.sum(dim=1) / present.sum(dim=1)
+    return torch.where(present, elementwise(output, target), torch.nan)
 
 
 class Reader(nn.Module):
@@ -43,9 +42,13 @@ class Reader(nn.Module):
         """Return outputs, of shape (n_samples, n_outputs)."""
         return decoded
 
-    def sample_loss(self, elementwise, output: Tensor, target: Tensor) -> Tensor:
-        """Return the mean loss of each sample, shape (n_samples,)."""
-        return elementwise(output, target).mean(dim=1)
+    def losses(self, elementwise, output: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of each entry, shape (n_samples, n_features)."""
+        return elementwise(output, target)
+
+    def mean(self, losses: Tensor) -> Tensor:
+        """Return each sample's mean loss, shape (n_samples,)."""
+        return losses.mean(dim=1)
 
 
 class PaddedReader(Reader):
@@ -57,9 +60,13 @@ class PaddedReader(Reader):
         """Return the rows with zeros after the end."""
         return x.nan_to_num(nan=0.0)
 
-    def sample_loss(self, elementwise, output: Tensor, target: Tensor) -> Tensor:
-        """Return the mean loss over the steps that are there."""
-        return present_mean(elementwise, output, target)
+    def losses(self, elementwise, output: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of each entry; NaN after the end."""
+        return present_losses(elementwise, output, target)
+
+    def mean(self, losses: Tensor) -> Tensor:
+        """Return each sample's mean loss over the steps that are there."""
+        return losses.nanmean(dim=1)
 
 
 class TokenReader(Reader):
@@ -82,7 +89,12 @@ class TokenReader(Reader):
         self.logits = nn.Parameter(torch.zeros(size, **like))
         self.bias = nn.Parameter(torch.zeros(layout.n_tokens, **like))
         n_read = layout.n_features * layout.embedding_size
-        self.register_buffer("mean", torch.zeros(n_read, **like))
+        self.register_buffer("mean_read", torch.zeros(n_read, **like))
+
+    @property
+    def n_products(self) -> int:
+        """Multiplications for a row: those of the logits."""
+        return len(self.mean_read) * len(self.table)
 
     @property
     def undecayed(self) -> list[nn.Parameter]:
@@ -94,13 +106,13 @@ class TokenReader(Reader):
         """Take the table, the mean of the embedded rows, and the way to logits."""
         for ours, array in ((self.table, table), (self.logits, logits)):
             ours.copy_(torch.from_numpy(array))
-        self.mean.copy_(torch.from_numpy(mean))
+        self.mean_read.copy_(torch.from_numpy(mean))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the embedded tokens, centred."""
         numbers = F.embedding(x.long(), self.table)  # (n_samples, time, embedding)
         numbers = numbers.transpose(1, 2) if self.channels_first else numbers
-        return numbers.flatten(1) - self.mean
+        return numbers.flatten(1) - self.mean_read
 
     def write(self, decoded: Tensor) -> Tensor:
         """Return the logits of all steps."""

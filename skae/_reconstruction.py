@@ -112,7 +112,7 @@ class ReconstructionMixin:
         loss = self.module_.loss
         mean = torch.tensor(self.mean_).to(rows)  # a copy: it may lie on disk
         target = loss.target(rows, mean, self.scale_)
-        return loss.elementwise(output, target).cpu().numpy().astype(np.float64)
+        return self.module_.losses(output, target).cpu().numpy().astype(np.float64)
 
 
 def mean_of(losses):

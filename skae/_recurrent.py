@@ -128,7 +128,8 @@ class Recurrent(Network):
 
     Notes
     -----
-    A step takes time in proportion to the length: one cell after the other.
+    A step takes time in proportion to the length: one cell after the other. On GPUs,
+    cuDNN cannot differentiate a cell twice, as :class:`Contractive` asks.
 
     References
     ----------
@@ -150,6 +151,7 @@ class Recurrent(Network):
     (50, 12, 2)
     """
 
+    time_axis = 0  # of (length, features)
     _parameter_constraints = {
         "shape": [tuple, list, None],
         "cell": [StrOptions(set(CELLS))],

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 BETAS = (0.9, 0.999)
 # In float64 little data is computed, to be the same to seven digits however it came. A
 # gradient that is zero but for rounding must not become a step.
-EPSILON = {torch.float32: 1e-8, torch.float64: 1e-6}
+EPSILON = {torch.float32: 1e-8, torch.float64: 1e-7}
 
 
 class FlatParameters:

@@ -118,11 +118,11 @@ class Network(Spec):
 
     Attributes
     ----------
-    channels_first : bool
-        Whether embedded tokens are to come as (embedding, time), not (time, embedding).
+    time_axis : int or None
+        Which axis of a sequence it takes for time; None where that does not matter.
     """
 
-    channels_first = False
+    time_axis = None
 
     def shaped(self, shape: tuple[int, ...]) -> "Network":
         """Return the network for rows of a shape, where that makes a difference.
@@ -248,6 +248,12 @@ class Shaped(nn.Module):
         self.given = given
 
     @property
+    def as_written(self):
+        """The network, the shape that it takes, and those that it may return."""
+        flat = (math.prod(self.given),)
+        return self.network, self.taken, [*dict.fromkeys([self.given, flat])]
+
+    @property
     def output(self):
         """The network's last layer, where it offers one."""
         return getattr(self.network, "output", None)
@@ -261,9 +267,11 @@ def same_module(module: nn.Module, other: nn.Module) -> bool:
     """Tell whether modules have the same layers and the same numbers."""
     if type(module) is not type(other) or repr(module) != repr(other):
         return False
+    if not isinstance(module, nn.Module):
+        return module == other
     ours, theirs = module.state_dict(), other.state_dict()
     return ours.keys() == theirs.keys() and all(
-        torch.equal(value, theirs[name]) for name, value in ours.items()
+        torch.equal(value.cpu(), theirs[name].cpu()) for name, value in ours.items()
     )
 
 

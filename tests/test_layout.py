@@ -14,9 +14,17 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skae import MLP, AutoencoderTransformer, Conv, GaussianNoise, Ordered, Variational
-from skae._layout import Padded, View, present_mean
-from skae._reader import present_mean as present_loss
+from skae import (
+    MLP,
+    AutoencoderTransformer,
+    Conv,
+    GaussianNoise,
+    Ordered,
+    Recurrent,
+    Variational,
+)
+from skae._layout import Padded, View, column_mean
+from skae._reader import present_losses
 from skae.losses import cross_entropy
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -149,6 +157,62 @@ def test_what_is_after_the_end_counts_for_nothing():
     assert_array_equal(np.isnan(entries), np.isnan(WALKS.reshape(90, -1)))
 
 
+def test_a_loss_of_ones_own_never_sees_what_is_not_there():
+    def capped(output, target):
+        square = (output - target).square()
+        return torch.where(square < 4, square, torch.full_like(square, 4.0))
+
+    model = quick(4, loss=capped, precision="float64").fit(WALKS)
+    entries = model.reconstruction_error(WALKS, per_feature=True)
+    assert_array_equal(np.isnan(entries), np.isnan(WALKS.reshape(90, -1)))
+    errors = model.reconstruction_error(WALKS)
+    assert_allclose(errors, np.nanmean(entries, axis=1))
+    assert_allclose(
+        errors.mean(),
+        model.module_.sample_loss(
+            model.module_.decode(model.module_.encode(standardised(model, WALKS))),
+            standardised(model, WALKS),
+        )
+        .mean()
+        .item(),
+    )
+
+
+def standardised(model, X):
+    rows = (X.reshape(len(X), -1) - model.mean_) / model.scale_
+    return model.module_.as_input(rows)
+
+
+def test_constant_sequences_have_the_scale_of_constant_rows():
+    X = np.where(np.isnan(WALKS), np.nan, 0.1)
+    model = quick(3).fit(X)
+    assert model.scale_ == 1.0
+    assert_array_equal(model.inverse_transform(model.transform(X)), X)
+
+
+def test_rows_of_weight_zero_do_not_tell_what_rows_are():
+    X, weight = WALKS[:, :2].copy(), np.ones(90)
+    X[0, 1], weight[0] = np.nan, 0
+    assert quick(2).fit(X, sample_weight=weight)._blueprint.layout.kind == "numbers"
+    other = SENTENCES.copy()
+    other[0] = 40
+    model = tokens().fit(other, sample_weight=np.arange(120) > 0)
+    assert model._blueprint.layout.n_tokens == 12
+
+
+def test_lists_of_different_lengths_are_told_to_be_padded():
+    with pytest.raises(ValueError, match="Pad sequences"):
+        quick(2).fit([[[1.0], [2.0]], [[1.0]]])
+
+
+def test_networks_refuse_sequences_whose_time_is_elsewhere():
+    with pytest.raises(ValueError, match=r"end of axis 1, but Conv expects .* axis 2"):
+        quick(3, network=Conv(channels=(4,))).fit(WALKS)
+    with pytest.raises(ValueError, match=r"axis 2, but Recurrent expects .* axis 1"):
+        quick(3, network=Recurrent(hidden_size=4)).fit(WALKS.swapaxes(1, 2))
+    quick(3, network=Conv(channels=(4,))).fit(WALKS.swapaxes(1, 2))
+
+
 def test_padding_of_no_length_changes_nothing_but_the_last_column():
     X = np.nan_to_num(WALKS)
     padded = np.concatenate([X, np.full((90, 1, 2), np.nan)], axis=1)
@@ -161,8 +225,8 @@ def test_padding_of_no_length_changes_nothing_but_the_last_column():
 def test_the_mean_of_a_column_is_that_of_what_is_there():
     X, weight = WALKS.reshape(90, -1), RNG.random(90)
     expected = [np.average(c[~np.isnan(c)], weights=weight[~np.isnan(c)]) for c in X.T]
-    assert_allclose(present_mean(X, weight), expected)
-    assert_array_equal(present_mean(np.full((3, 2), np.nan), np.ones(3)), [0, 0])
+    assert_allclose(column_mean(X, weight), expected)
+    assert_array_equal(column_mean(np.full((3, 2), np.nan), np.ones(3)), [0, 0])
     model = quick(3, max_iter=0).fit(WALKS)
     assert_allclose(model.mean_, np.nanmean(X, axis=0))
 
@@ -179,9 +243,9 @@ def test_without_training_padded_rows_are_those_of_pca_at_the_mean():
 def test_the_gradient_of_what_is_absent_is_zero(loss):
     output = torch.rand(2, 3, dtype=torch.float64, requires_grad=True)
     target = torch.tensor([[0.5, torch.nan, torch.nan], [0.5, 0.2, torch.nan]])
-    losses = present_loss(NUMERIC_LOSSES[loss].elementwise, output, target.double())
-    losses.sum().backward()
-    assert losses.isfinite().all()
+    losses = present_losses(NUMERIC_LOSSES[loss].elementwise, output, target.double())
+    losses.nanmean(dim=1).sum().backward()
+    assert_array_equal(losses.isnan(), target.isnan())
     assert_array_equal(output.grad.numpy() == 0, target.isnan().numpy())
 
 
@@ -309,6 +373,18 @@ def test_what_is_not_a_token_is_refused(wrong):
         tokens().fit(wrong)
 
 
+def test_more_logits_than_memory_are_refused():
+    X = SENTENCES.copy()
+    X[0, 0] = 2**20 - 1
+    with pytest.raises(ValueError, match="logits for a row; expected at most"):
+        tokens().fit(np.tile(X, 5))
+
+
+def test_tokens_in_half_precision_are_tokens():
+    model = tokens().fit(SENTENCES.astype(np.float16))
+    assert model.transform(SENTENCES.astype(np.float16)).dtype == np.float16
+
+
 def test_a_token_that_fit_did_not_see_is_refused():
     model = tokens().fit(SENTENCES)
     with pytest.raises(ValueError, match="token 12, but `fit` saw tokens from 0 to 11"):
@@ -324,7 +400,7 @@ def test_convolutions_are_given_the_embedding_as_channels():
     x = torch.from_numpy(SENTENCES[:5].astype(np.float32))
     read = model.module_.to(torch.float32).reader(x)
     table = model.module_.reader.table[SENTENCES[:5]]  # (n_samples, time, embedding)
-    centred = table.transpose(1, 2).flatten(1) - model.module_.reader.mean
+    centred = table.transpose(1, 2).flatten(1) - model.module_.reader.mean_read
     torch.testing.assert_close(read, centred)
     assert model.score(SENTENCES) > 0.1
 

@@ -156,7 +156,7 @@ def test_penalty_is_half_the_sum_of_squares_times_alpha():
 @pytest.mark.parametrize(
     ("name", "build"),
     [
-        ("adam", lambda p: torch.optim.Adam(p, lr=0.1, eps=1e-6)),
+        ("adam", lambda p: torch.optim.Adam(p, lr=0.1, eps=1e-7)),
         ("rmsprop", lambda p: torch.optim.RMSprop(p, lr=0.1)),
         ("sgd", lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True)),
     ],

@@ -81,7 +81,7 @@ class Autoencoder:
     """An autoencoder of rows in the order of axes that its network wants."""
 
     def __init__(self, network, k: int, max_iter: int, seed: int):
-        self.first = getattr(network, "channels_first", False)
+        self.first = network.time_axis == -1
         self.model = AutoencoderTransformer(
             k, network=network, max_iter=max_iter, random_state=seed, device="cpu"
         )
