@@ -181,13 +181,14 @@ class Conv(Network):
     Convolutions see the same pattern wherever it lies in an image or a signal. Each
     halves the number of positions by its stride; linear layers follow, to the code. The
     decoder has linear layers and then transposed convolutions, back to the size of the
-    rows, odd or even. Rows are flat, one channel after another.
+    rows, odd or even.
 
     Parameters
     ----------
     shape : tuple of int or None, default=None
         What a row is: (channels, height, width) for an image, (channels, length) for a
-        signal. With None, flat rows are grey images where their length is a square
+        signal. With None it is the one that `fit` is given, where a grey image needs
+        its one channel; flat rows are grey images where their length is a square
         number, else signals of one channel.
 
     channels : tuple of int, default=(16, 32)

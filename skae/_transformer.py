@@ -94,12 +94,15 @@ class AutoencoderTransformer(
     n_components : int or float, default=2
         Width of the code. With a float in (0, 1), the components are trained in order
         of importance (see :class:`Ordered`), and the fewest are kept that explain this
-        share of the variance of held-out rows.
+        share of the variance of held-out rows. For sequences of different lengths one
+        column is the length.
 
-    network : MLP or callable, default=MLP()
-        What builds encoder and decoder: `network(n_features, n_components, n_samples)`
-        returns two `torch.nn.Module`, from (n, n_features) to (n, n_components) and
-        back. It is called again when a saved model is loaded.
+    network : MLP, Conv, Recurrent, Modules or callable, default=MLP()
+        What builds encoder and decoder. A callable
+        `network(n_features, n_components, n_samples)` returns two `torch.nn.Module`,
+        from (n, n_features) to (n, n_components) and back, for tokens with
+        `n_features` numbers of their embeddings. It is called again when a saved model
+        is loaded.
 
     init : {"pca", "random"}, default="pca"
         Start at PCA's solution, or with networks alone, at random weights.
@@ -236,7 +239,10 @@ class AutoencoderTransformer(
     See Also
     --------
     sklearn.decomposition.PCA : The linear solution, which this one starts at.
-    MLP : The default network.
+    MLP : The default network, for tables.
+    Conv : For images and signals.
+    Recurrent : For sequences.
+    Modules : Two modules of your own.
 
     Notes
     -----
