@@ -122,7 +122,7 @@ class Blueprint:
         check_arrays(arrays, self._blank("meta").state_dict())
         model = self._blank("cpu")  # with what modules hold beside their state, too
         tensors = {name: torch.tensor(array) for name, array in arrays.items()}
-        model.load_state_dict(tensors, assign=True)
+        model.load_state_dict(tensors)  # in place: what is shared stays shared
         return model.eval()
 
     def _blank(self, device):

@@ -306,7 +306,7 @@ class Modules(Network):
     multiplied by a number that starts at zero and is learned. With `init="random"` the
     modules start as they are. Parameters that do not require a gradient stay.
 
-    Weights that both modules share are shared no more in the copies.
+    Weights that both modules share stay shared in the copies.
 
     Examples
     --------
@@ -345,6 +345,9 @@ class Modules(Network):
 
     __hash__ = Network.__hash__
 
+    def __sklearn_clone__(self):
+        return type(self)(*self._copies(), shape=self.shape)
+
     def shaped(self, shape):
         """Return the network for rows of a shape, its own where it has one."""
         self._validate_params()
@@ -377,7 +380,11 @@ class Modules(Network):
             Maps from (n, n_features) to (n, n_components) and back.
         """
         shape, codes = self.shaped((n_features,)).shape, (n_components,)
-        encoder, decoder = (
-            copy.deepcopy(module).to("cpu") for module in (self.encoder, self.decoder)
-        )
+        # Without memory, too, where a callable makes this part for a saved model.
+        device = torch.get_default_device()
+        encoder, decoder = (module.to(device) for module in self._copies())
         return Shaped(encoder, shape, codes), Shaped(decoder, codes, shape)
+
+    def _copies(self):
+        # Both at once: so what they share is copied once.
+        return copy.deepcopy((self.encoder, self.decoder))

@@ -1,6 +1,7 @@
 """Networks: the shapes that they build, and what they refuse."""
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -238,3 +239,39 @@ def test_modules_are_trained_in_whatever_mode_they_come(training, rows):
     network.decoder.train(training)
     curve = fitted(network, rows).loss_curve_
     assert curve == fitted(own_modules(), rows).loss_curve_
+
+
+class Transposed(nn.Module):
+    """A decoder with the weights of a linear encoder."""
+
+    def __init__(self, linear):
+        super().__init__()
+        self.linear = linear
+
+    def forward(self, codes):
+        return codes @ self.linear.weight
+
+
+def tied():
+    linear = nn.Linear(12, 2)
+    return Modules(nn.Sequential(nn.Flatten(), linear), Transposed(linear))
+
+
+@pytest.mark.parametrize("init", ["pca", "random"])
+@pytest.mark.parametrize("saved", [False, True])
+def test_weights_that_own_modules_share_stay_shared(saved, init, rows):
+    model = fitted(clone(tied()), rows, init=init)
+    model = pickle.loads(pickle.dumps(model)) if saved else model
+    parameters = list(model.partial_fit(rows).module_.parameters())
+    assert len(parameters) == {"pca": 2 + 2 + 2, "random": 2}[init]  # paths and gates
+
+
+def own_of_any_width(n_features, n_components, n_samples):
+    encoder, decoder = normalised(n_features, n_components, n_samples)
+    return Modules(encoder, decoder)(n_features, n_components, n_samples)
+
+
+def test_a_callable_that_makes_the_part_can_be_saved(rows):
+    model = fitted(own_of_any_width, rows)
+    loaded = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(loaded.transform(rows), model.transform(rows))
