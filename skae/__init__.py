@@ -4,7 +4,7 @@ from skae._convolutional import Conv
 from skae._recurrent import Recurrent
 from skae._transformer import SKOPS_TRUSTED, AutoencoderTransformer
 from skae._version import __version__
-from skae.networks import MLP, Modules
+from skae.networks import MLP, Modules, Network
 from skae.noise import GaussianNoise, MaskingNoise, Noise, SwapNoise
 from skae.regularizers import (
     MMD,
@@ -28,6 +28,7 @@ __all__ = [
     "GaussianNoise",
     "MaskingNoise",
     "Modules",
+    "Network",
     "Noise",
     "Ordered",
     "Recurrent",

@@ -178,24 +178,6 @@ class Recurrent(Network):
         return clone(self).set_params(shape=tuple(own))
 
     def __call__(self, n_features, n_components, n_samples):
-        """Build an encoder and a decoder with random weights.
-
-        Parameters
-        ----------
-        n_features : int
-            Width of the encoder's input and the decoder's output.
-
-        n_components : int
-            Width of the code.
-
-        n_samples : int
-            Number of rows to be learned from; makes no difference.
-
-        Returns
-        -------
-        encoder, decoder : torch.nn.Module
-            Maps from (n, n_features) to (n, n_components) and back.
-        """
         shape = self.shaped((n_features,)).shape
         return (
             RecurrentEncoder(self._cell(shape[1]), shape, n_components),

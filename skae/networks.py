@@ -110,7 +110,7 @@ class FullyConnected(nn.Module):
 
 
 class Network(Spec):
-    """A part that builds an encoder and a decoder of flat rows.
+    """Builds encoder and decoder, and is what every network inherits from.
 
     It is called with (n_features, n_components, n_samples) and returns two modules:
     from (n, n_features) to (n, n_components), and back. A module may offer its last
@@ -120,9 +120,52 @@ class Network(Spec):
     ----------
     time_axis : int or None
         Which axis of a sequence it takes for time; None where that does not matter.
+
+    See Also
+    --------
+    MLP : Fully connected layers.
+    Modules : Two modules that are there.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from torch import nn
+    >>> from skae import AutoencoderTransformer, Network
+    >>> class Shallow(Network):
+    ...     def __init__(self, width=16):
+    ...         self.width = width
+    ...
+    ...     def __call__(self, n_features, n_components, n_samples):
+    ...         encoder = nn.Sequential(nn.Linear(n_features, self.width), nn.ReLU())
+    ...         encoder.append(nn.Linear(self.width, n_components))
+    ...         return encoder, nn.Linear(n_components, n_features)
+    >>> model = AutoencoderTransformer(2, network=Shallow(), max_iter=2)
+    >>> model.set_params(network__width=8).fit_transform(load_iris().data).shape
+    (150, 2)
     """
 
     time_axis = None
+
+    def __call__(self, n_features, n_components, n_samples):
+        """Build an encoder and a decoder, with random weights where it draws them.
+
+        Parameters
+        ----------
+        n_features : int
+            Width of the encoder's input and the decoder's output.
+
+        n_components : int
+            Width of the code.
+
+        n_samples : int
+            Number of rows to be learned from; sets a size where that is "auto".
+
+        Returns
+        -------
+        encoder, decoder : torch.nn.Module
+            Maps from (n, n_features) to (n, n_components) and back.
+        """
+        raise NotImplementedError
 
     def shaped(self, shape: tuple[int, ...]) -> "Network":
         """Return the network for rows of a shape, where that makes a difference.
@@ -192,24 +235,6 @@ class MLP(Network):
         self.dropout = dropout
 
     def __call__(self, n_features, n_components, n_samples):
-        """Build an encoder and a decoder with random weights.
-
-        Parameters
-        ----------
-        n_features : int
-            Width of the encoder's input and the decoder's output.
-
-        n_components : int
-            Width of the code.
-
-        n_samples : int
-            Number of rows to be learned from; sets the size where that is "auto".
-
-        Returns
-        -------
-        encoder, decoder : torch.nn.Module
-            Maps from (n, n_features) to (n, n_components) and back.
-        """
         self._validate_params()
         sizes = [n_features, *self._hidden_layer_sizes(n_samples), n_components]
         return (
