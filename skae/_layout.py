@@ -92,6 +92,10 @@ class Numbers:
         """Return what is told of rows beside their components, (n_rows, n_marks)."""
         return np.empty((X.shape[0], self.n_marks))
 
+    def marked(self, components: np.ndarray, X) -> np.ndarray:
+        """Return the codes of rows: their components, and then their marks."""
+        return components
+
     def restored(self, rows: np.ndarray, marks: np.ndarray) -> np.ndarray:
         """Return rows in the shape that `fit` saw."""
         return rows.reshape(len(rows), *self.shape)
@@ -170,6 +174,10 @@ class Padded(Numbers):
         """Return the sequences' lengths as a share of the longest, (n_rows, 1)."""
         absent = [block[..., 0].mean(axis=1) for block in self._absent(X)]
         return 1 - np.concatenate(absent)[:, np.newaxis]
+
+    def marked(self, components, X) -> np.ndarray:
+        """Return the codes of sequences: their components, and then their lengths."""
+        return np.hstack([components, self.marks(X)])
 
     def restored(self, rows, marks) -> np.ndarray:
         """Return sequences with NaN after the lengths that marks tell."""

@@ -84,8 +84,8 @@ class ReconstructionMixin:
         codes = np.empty((X.shape[0], self.n_components_), dtype=X.dtype)
         with torch.inference_mode():
             for block, rows in self._blocks(X):
-                output = self.module_.encode(rows).cpu().numpy()
-                marked = np.hstack([output, self._blueprint.layout.marks(X[block])])
+                components = self.module_.encode(rows).cpu().numpy()
+                marked = self._blueprint.layout.marked(components, X[block])
                 codes[block] = as_dtype(marked, X.dtype)
         return codes
 
