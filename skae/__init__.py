@@ -4,6 +4,7 @@ from skae._convolutional import Conv
 from skae._recurrent import Recurrent
 from skae._transformer import SKOPS_TRUSTED, AutoencoderTransformer
 from skae._version import __version__
+from skae.losses import CrossEntropy
 from skae.networks import MLP, Modules, Network
 from skae.noise import GaussianNoise, MaskingNoise, Noise, SwapNoise
 from skae.regularizers import (
@@ -25,6 +26,7 @@ __all__ = [
     "AutoencoderTransformer",
     "Contractive",
     "Conv",
+    "CrossEntropy",
     "GaussianNoise",
     "MaskingNoise",
     "Modules",

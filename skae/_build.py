@@ -176,7 +176,7 @@ CONSTRAINTS = {
     "n_components": [COUNT],
     "n_samples": [COUNT],
     "network": [callable],
-    "loss": [StrOptions(set(LOSSES)), callable],
+    "loss": [StrOptions(set(LOSSES)), HasMethods(["elementwise"]), callable],
     "noise": [HasMethods(["disturb", "_validate_params"]), callable, None],
     "regularizer": [HasMethods(["penalty", "_validate_params"]), callable, None],
     "init": [StrOptions(set(INITS))],

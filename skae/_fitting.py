@@ -111,7 +111,7 @@ def blueprint(p: dict, table: Table, device: str) -> Blueprint:
         n_components=int(k),
         n_samples=n,
         network=for_rows(clone(p["network"], safe=False), layout.read_shape),
-        loss=p["loss"],
+        loss=clone(p["loss"], safe=False),
         noise=clone(p["noise"], safe=False),
         regularizer=clone(regularizer, safe=False),
         init=p["init"],

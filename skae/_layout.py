@@ -257,9 +257,9 @@ class Tokens(Numbers):
         largest = int(X.max())
         if largest >= self.n_tokens:
             raise ValueError(
-                f"X contains the token {largest}, but `fit` saw tokens from 0 to "
-                f"{self.n_tokens - 1}. Fit with one token for all that is rare, and "
-                "use it for what is unknown."
+                f"X contains the token {largest}, but the vocabulary has tokens from 0 "
+                f"to {self.n_tokens - 1}. State its size by "
+                "loss=CrossEntropy(n_tokens=...)."
             )
 
     def typed(self, rows, dtype) -> np.ndarray:
@@ -391,13 +391,13 @@ def numbers_or_padded(X, shape: tuple[int, ...]) -> Numbers:
     return next((layout for layout in layouts if layout.fits(X)), layouts[0])
 
 
-def tokens_of(X, shape: tuple[int, ...]) -> Tokens:
-    """Return the layout of rows of tokens."""
+def tokens_of(X, shape: tuple[int, ...], n_tokens: int | None) -> Tokens:
+    """Return the layout of rows of tokens; None stands for as many as they need."""
     check_tokens(X)
-    layout = Tokens(shape, int(X.max()) + 1)
+    layout = Tokens(shape, n_tokens or int(X.max()) + 1)
     if layout.n_outputs > MOST_OUTPUTS:
         raise ValueError(
-            f"X has tokens up to {int(X.max())} at {layout.n_features} steps, which "
+            f"A vocabulary of {layout.n_tokens} tokens at {layout.n_features} steps "
             f"takes {layout.n_outputs} logits for a row; expected at most "
             f"{MOST_OUTPUTS}. Number the tokens from 0 on, with one for all that is "
             "rare, or cut the sequences."

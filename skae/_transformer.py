@@ -47,6 +47,7 @@ SKOPS_TRUSTED = (
     "skae.AutoencoderTransformer",
     "skae.Contractive",
     "skae.Conv",
+    "skae.CrossEntropy",
     "skae.GaussianNoise",
     "skae.MLP",
     "skae.MMD",
@@ -107,13 +108,14 @@ class AutoencoderTransformer(
     init : {"pca", "random"}, default="pca"
         Start at PCA's solution, or with networks alone, at random weights.
 
-    loss : str or callable, default="squared_error"
+    loss : str, CrossEntropy or callable, default="squared_error"
         What is minimised, averaged over features and samples: "squared_error",
         "absolute_error", "huber", "log_loss", "brier", "poisson" or "cross_entropy".
         "log_loss" (binary cross-entropy) and "brier" (squared error) have a sigmoid
         output and need data in [0, 1]; "poisson" has an exponential output and needs
         data >= 0; "cross_entropy" has a softmax output and needs rows of tokens,
-        integers from 0 on, which are embedded. The others have a linear output and are
+        integers from 0 on, which are embedded; :class:`CrossEntropy` states the size of
+        their vocabulary. The others have a linear output and are
         computed in standardised units, as is a callable `loss(output, target)`, which
         returns the loss of each entry as a tensor.
 
@@ -279,7 +281,7 @@ class AutoencoderTransformer(
         ],
         "network": [callable],
         "init": [StrOptions(set(INITS))],
-        "loss": [StrOptions(set(LOSSES)), callable],
+        "loss": [StrOptions(set(LOSSES)), HasMethods(["elementwise"]), callable],
         "noise": [HasMethods(["disturb", "_validate_params"]), callable, None],
         "regularizer": [HasMethods(["penalty", "_validate_params"]), callable, None],
         "solver": [StrOptions(set(SOLVERS)), callable],

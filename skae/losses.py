@@ -9,6 +9,7 @@ for a perfect model. None carries a factor 1/2 that its formula does not show.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from skae._layout import numbers_or_padded, tokens_of
+from skae._sklearn import Interval, StrOptions
+from skae._spec import Spec
 from skae._table import extremes
 
 
@@ -270,22 +273,52 @@ class LinkedLoss(Written):
         return self.link.inverse(output).cpu().numpy().astype(np.float64)
 
 
-@dataclass(frozen=True)
-class TokenLoss(Written):
-    """A loss of logits, an output for each token of a vocabulary, and tokens.
+class CrossEntropy(Written, Spec):
+    r"""The loss of tokens: integers from 0 on that are names of words or categories.
 
-    Attributes
+    The model returns a logit for each token of the vocabulary at every step, and the
+    loss of a token t is
+
+    .. math:: \log \sum_v \exp(o_v) - o_t
+
+    `loss="cross_entropy"` stands for this loss with its default.
+
+    Parameters
     ----------
-    elementwise : callable
-        `(output, target) -> loss`, of shapes (n_samples, n_steps * n_tokens),
-        (n_samples, n_steps) and (n_samples, n_steps).
+    n_tokens : "auto" or int, default="auto"
+        Size of the vocabulary: tokens are 0, 1, ..., n_tokens - 1. With "auto" it is
+        what the rows that `fit` is given need, and larger tokens are refused later.
+
+    See Also
+    --------
+    AutoencoderTransformer : The estimator, with the other losses by name.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skae import AutoencoderTransformer, CrossEntropy
+    >>> X = np.random.default_rng(0).integers(0, 5, (80, 4))
+    >>> loss = CrossEntropy(n_tokens=10)
+    >>> model = AutoencoderTransformer(2, loss=loss, max_iter=2).fit(X)
+    >>> model.transform([[9, 0, 1, 2]]).shape
+    (1, 2)
     """
 
-    elementwise: Callable
-    power: int = 0
+    _parameter_constraints = {
+        "n_tokens": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")]
+    }
+    elementwise = staticmethod(cross_entropy)
+    power = 0
     shrinkages = SHRINKAGES
-    layout = staticmethod(tokens_of)
     kinds = ("tokens",)
+
+    def __init__(self, n_tokens="auto"):
+        self.n_tokens = n_tokens
+
+    def layout(self, X, shape: tuple[int, ...]):
+        """Return what rows of tokens stand for."""
+        self._validate_params()
+        return tokens_of(X, shape, None if self.n_tokens == "auto" else self.n_tokens)
 
     def check(self, X) -> None:
         """Accept what the layout has: it has checked its tokens."""
@@ -311,10 +344,12 @@ LOSSES = {
     "log_loss": LinkedLoss(log_loss, LOGIT, low=0, high=1),
     "brier": LinkedLoss(brier, LOGIT, low=0, high=1),
     "poisson": LinkedLoss(poisson, LOG, low=0, high=np.inf),
-    "cross_entropy": TokenLoss(cross_entropy),
+    "cross_entropy": CrossEntropy(),
 }
 
 
 def as_loss(loss):
     """Return the loss of a name, or a callable as a loss of standardised data."""
-    return LOSSES[loss] if isinstance(loss, str) else StandardisedLoss(loss)
+    if isinstance(loss, str):
+        return LOSSES[loss]
+    return loss if hasattr(loss, "elementwise") else StandardisedLoss(loss)

@@ -18,6 +18,7 @@ from skae import (
     MLP,
     AutoencoderTransformer,
     Conv,
+    CrossEntropy,
     GaussianNoise,
     Ordered,
     Recurrent,
@@ -373,6 +374,21 @@ def test_what_is_not_a_token_is_refused(wrong):
         tokens().fit(wrong)
 
 
+def test_a_vocabulary_may_be_larger_than_what_fit_sees():
+    model = tokens().set_params(loss=CrossEntropy(n_tokens=50)).fit(SENTENCES)
+    unseen = np.where(SENTENCES == 0, 49, SENTENCES)
+    assert np.isfinite(model.transform(unseen)).all()
+    assert np.isfinite(model.score(unseen))
+    assert pickle.loads(pickle.dumps(model)).score(unseen) == model.score(unseen)
+    search = GridSearchCV(model, {"n_components": [1, 2]}, cv=3, error_score="raise")
+    split = np.sort(SENTENCES, axis=0)  # folds of other tokens
+    assert np.isfinite(search.fit(split).best_score_)
+    with pytest.raises(ValueError, match="token 11, but the vocabulary"):
+        model.set_params(loss=CrossEntropy(n_tokens=5)).fit(SENTENCES)
+    with pytest.raises(ValueError, match="'n_tokens' parameter of CrossEntropy"):
+        model.set_params(loss=CrossEntropy(n_tokens=0)).fit(SENTENCES)
+
+
 def test_more_logits_than_memory_are_refused():
     X = SENTENCES.copy()
     X[0, 0] = 2**20 - 1
@@ -387,7 +403,9 @@ def test_tokens_in_half_precision_are_tokens():
 
 def test_a_token_that_fit_did_not_see_is_refused():
     model = tokens().fit(SENTENCES)
-    with pytest.raises(ValueError, match="token 12, but `fit` saw tokens from 0 to 11"):
+    with pytest.raises(
+        ValueError, match=r"token 12, but the vocabulary has .* 0 to 11"
+    ):
         model.transform(SENTENCES + 1)
     with pytest.raises(ValueError, match="token 12"):
         tokens().fit(SENTENCES, X_val=SENTENCES + 1)

@@ -18,6 +18,7 @@ from skae import (
     MLP,
     SKOPS_TRUSTED,
     AutoencoderTransformer,
+    CrossEntropy,
     Modules,
     Noise,
     Regularizer,
@@ -140,6 +141,7 @@ def test_an_unfitted_model_is_saved(roundtrip, X):
 
 def test_skops_trusted_names_exactly_the_types_of_all_files(X):
     files = [skops.io.dumps(fitted(X, **options)) for options in VARIANTS.values()]
+    files.append(skops.io.dumps(AutoencoderTransformer(loss=CrossEntropy())))
     types = [skops.io.get_untrusted_types(data=file) for file in files]
     assert {name for names in types for name in names} == set(SKOPS_TRUSTED)
 
