@@ -406,7 +406,8 @@ def test_ctrl_c_at_any_moment_ends_the_fit_and_leaves_a_whole_model(X):
     rng = np.random.default_rng(0)
     n_threads = torch.get_num_threads()
     for _ in range(20):
-        model = quick(max_iter=100_000, n_iter_no_change=100_000)
+        endless = 10**7  # a key may have to be pressed twice, seconds apart
+        model = quick(max_iter=endless, n_iter_no_change=endless)
         delay, ended = float(rng.uniform(0.05, 0.25)), threading.Event()
         timer = threading.Timer(delay, press_until, [ended])
         # The first epochs are over before the key is pressed.
@@ -423,7 +424,7 @@ def test_ctrl_c_at_any_moment_ends_the_fit_and_leaves_a_whole_model(X):
 def press_until(ended):
     """Press Ctrl-C, and again if Python was in a destructor, which swallows it."""
     _thread.interrupt_main()
-    while not ended.wait(20):
+    while not ended.wait(5):
         _thread.interrupt_main()
 
 
