@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from parts import NETWORKS, NOISES, NUMERIC_LOSSES, REGULARIZERS
+from torch import nn
 
-from skae import MLP, AutoencoderTransformer
+from skae import MLP, AutoencoderTransformer, Modules
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -25,6 +26,11 @@ ROWS = {
     "padded": (PADDED, "huber"),
     "tokens": (TOKENS, "cross_entropy"),
 }
+
+# Modules of one's own have the widths of one table.
+OWN = Modules(
+    nn.Sequential(nn.Linear(12, 8), nn.SiLU(), nn.Linear(8, 3)), nn.Linear(3, 12)
+)
 
 each_network = pytest.mark.parametrize("network", NETWORKS, ids=repr)
 each_regularizer = pytest.mark.parametrize(
@@ -53,7 +59,7 @@ def assert_same_bits(model, other, X):
 
 
 @each_regularizer
-@each_network
+@pytest.mark.parametrize("network", [*NETWORKS, OWN], ids=lambda n: type(n).__name__)
 def test_every_noise_goes_with_every_network_and_regularizer(network, regularizer):
     for noise in [None, *NOISES]:
         model = model_of(network, noise=noise, regularizer=regularizer).fit(FLAT)
