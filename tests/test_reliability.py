@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import pickle
 import random
+import signal
 import subprocess
 import sys
 import textwrap
@@ -402,7 +403,15 @@ def test_ctrl_c_leaves_the_best_model_so_far(name, early_stopping, n_epochs, X):
     assert_whole(model, X)
 
 
-def test_ctrl_c_at_any_moment_ends_the_fit_and_leaves_a_whole_model(X):
+@pytest.fixture
+def keyboard():
+    """Let Ctrl-C interrupt, also where a shell has started the tests to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_at_any_moment_ends_the_fit_and_leaves_a_whole_model(X, keyboard):
     rng = np.random.default_rng(0)
     n_threads = torch.get_num_threads()
     for _ in range(20):
