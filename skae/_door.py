@@ -56,7 +56,6 @@ def open_table(estimator, X, sample_weight, X_val, loss, *, reset):
     seen |= {"_container": container, "_dtype": X.dtype.name}
     X, weight = weighted_rows(X, sample_weight)
     layout = loss.layout(X, shape) if reset else estimator._blueprint.layout
-    layout.check(X)
     X_val = None if X_val is None else validate_rows(door, X_val, layout)
     return Table(X, layout, weight, X_val), seen
 

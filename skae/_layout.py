@@ -18,7 +18,8 @@ from skae._table import as_dtype, blocks, dense, extremes
 
 EMBEDDING_SIZE = 32  # numbers that stand for a token; fewer where tokens are fewer
 MOST_TOKENS = 2**20
-MOST_OUTPUTS = 2**24  # logits of one row: 64 MB
+MOST_LOGITS = 2**24  # of one row: 64 MB
+MOST_OUTPUTS = 2**31  # of a model that is read from a file
 MIXED = 0.01  # what tokens' shares get of coarser ones
 RARE = 1e-3  # the least share of a token that a logit's tangent is taken at
 
@@ -254,6 +255,10 @@ class Tokens(Numbers):
     def check(self, X) -> None:
         """Raise ValueError unless rows are tokens of the vocabulary."""
         check_tokens(X)
+        self.check_vocabulary(X)
+
+    def check_vocabulary(self, X) -> None:
+        """Raise ValueError where tokens are not of the vocabulary."""
         largest = int(X.max())
         if largest >= self.n_tokens:
             raise ValueError(
@@ -381,25 +386,28 @@ def _is_count(value):
 
 
 def numbers_or_padded(X, shape: tuple[int, ...]) -> Numbers:
-    """Return the layout of validated rows: NaN in them stand for padding.
+    """Return the layout of rows: NaN in them stand for padding, else are refused.
 
     Time is the axis along which they are at the end: the first, or else the last.
     """
     if len(shape) == 1 or not np.isnan(X.min()):
         return Numbers(shape)
-    layouts = [Padded(shape, axis) for axis in (0, len(shape) - 1)]
-    return next((layout for layout in layouts if layout.fits(X)), layouts[0])
+    first, last = (Padded(shape, axis) for axis in (0, len(shape) - 1))
+    layout = first if first.fits(X) else last
+    layout.check(X)
+    return layout
 
 
 def tokens_of(X, shape: tuple[int, ...], n_tokens: int | None) -> Tokens:
     """Return the layout of rows of tokens; None stands for as many as they need."""
     check_tokens(X)
     layout = Tokens(shape, n_tokens or int(X.max()) + 1)
-    if layout.n_outputs > MOST_OUTPUTS:
+    layout.check_vocabulary(X)
+    if layout.n_outputs > MOST_LOGITS:
         raise ValueError(
             f"A vocabulary of {layout.n_tokens} tokens at {layout.n_features} steps "
             f"takes {layout.n_outputs} logits for a row; expected at most "
-            f"{MOST_OUTPUTS}. Number the tokens from 0 on, with one for all that is "
+            f"{MOST_LOGITS}. Number the tokens from 0 on, with one for all that is "
             "rare, or cut the sequences."
         )
     return layout

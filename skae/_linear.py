@@ -65,7 +65,6 @@ def fit_linear(X, weight, n_components):
 
 def n_axes_for_share(X, weight, share):
     """Return how many axes explain a share of the variance, among at most 1000."""
-    weight = np.ones(X.shape[0]) if weight is None else weight
     mean, variance, scale = moments(X, weight)
     n_axes = min(*X.shape, MOST_AXES)
     values, _ = principal_axes(X, weight, mean, scale, n_axes)

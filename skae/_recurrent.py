@@ -13,11 +13,6 @@ from skae.networks import Layer, Network, check_entries
 CELLS = {"gru": nn.GRU, "lstm": nn.LSTM}
 
 
-def states(cell: nn.RNNBase, x: Tensor) -> Tensor:
-    """Return the states of a cell after every step, (n_samples, length, n_states)."""
-    return cell(x)[0]
-
-
 class RecurrentEncoder(nn.Module):
     """A cell reads the sequence; the code is a linear map of what it ends in.
 
@@ -46,7 +41,8 @@ class RecurrentEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return codes of flat rows."""
-        read = states(self.cell, x.unflatten(1, self.shape))
+        # (n_samples, length, n_states)
+        read, _ = self.cell(x.unflatten(1, self.shape))
         # The ends of both directions, and the mean, to which all steps are near.
         forth, back = read[:, -1], read[:, 0]
         size = self.cell.hidden_size
@@ -87,7 +83,8 @@ class RecurrentDecoder(nn.Module):
     def forward(self, codes: Tensor) -> Tensor:
         """Return flat rows of codes."""
         told = torch.tanh(self.code(codes).unsqueeze(1) + self.steps)
-        return self.output(states(self.cell, told)).flatten(1)
+        states, _ = self.cell(told)  # (n_samples, length, n_states)
+        return self.output(states).flatten(1)
 
 
 def n_states(cell: nn.RNNBase) -> int:

@@ -112,9 +112,11 @@ class FullyConnected(nn.Module):
 class Network(Spec):
     """Builds encoder and decoder, and is what every network inherits from.
 
-    It is called with (n_features, n_components, n_samples) and returns two modules:
-    from (n, n_features) to (n, n_components), and back. A module may offer its last
-    layer as `output`, for training to start with its weights at zero.
+    A subclass is called as `network(n_features, n_components, n_samples)`, with the
+    width of a row, that of a code, and the number of rows to be learned from. It
+    returns two `torch.nn.Module`: from (n, n_features) to (n, n_components), and back.
+    A module may offer its last layer as `output`, for training to start with its
+    weights at zero.
 
     Attributes
     ----------
@@ -145,27 +147,6 @@ class Network(Spec):
     """
 
     time_axis = None
-
-    def __call__(self, n_features, n_components, n_samples):
-        """Build an encoder and a decoder, with random weights where it draws them.
-
-        Parameters
-        ----------
-        n_features : int
-            Width of the encoder's input and the decoder's output.
-
-        n_components : int
-            Width of the code.
-
-        n_samples : int
-            Number of rows to be learned from; sets a size where that is "auto".
-
-        Returns
-        -------
-        encoder, decoder : torch.nn.Module
-            Maps from (n, n_features) to (n, n_components) and back.
-        """
-        raise NotImplementedError
 
     def shaped(self, shape: tuple[int, ...]) -> "Network":
         """Return the network for rows of a shape, where that makes a difference.

@@ -156,4 +156,4 @@ def test_means_that_dwarf_the_spread_are_exact(route, monkeypatch):
 def test_number_of_axes_for_a_share_is_that_of_pca(share, shape):
     X = table(*shape)
     wanted = PCA(share, svd_solver="full").fit(X).n_components_
-    assert n_axes_for_share(X, None, share) == wanted
+    assert n_axes_for_share(X, np.ones(len(X)), share) == wanted
