@@ -11,10 +11,10 @@ from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 
-from skae._door import one_row
-from skae._random import Seeded, draw_seed
 from skae._sklearn import CONTAINERS, check_feature_names_in, get_output_config
-from skae._table import Rows, as_dtype
+from skae._torch import SeededDispatch, draw_seed
+from skae.data._rows import StandardizedRows, as_dtype
+from skae.data._validation import one_row
 
 MOST_CODES = 1000  # kept of the training rows, to learn a density from
 N_CLUSTERS = (1, 2, 4, 8, 16, 32)
@@ -69,7 +69,7 @@ class GenerationMixin:
             known = np.hstack([self._codes, self._marks])
             codes = mixture_codes(known, self._seed, n_samples, seed)
         else:
-            codes = np.hstack([codes, drawn(self._marks, n_samples, seed)])
+            codes = np.hstack([codes, resample(self._marks, n_samples, seed)])
         return self._like_training_rows(codes)
 
     def interpolate(self, start, end, n_steps=10):
@@ -123,7 +123,7 @@ class GenerationMixin:
         return CONTAINERS[container].create_container(rows, rows, columns=names)
 
 
-def some_codes(model, rows: Rows, layout):
+def some_codes(model, rows: StandardizedRows, layout):
     """Return codes and marks of at most 1000 rows, to learn a density from.
 
     There are no codes, but still their width, where they have a prior.
@@ -140,7 +140,7 @@ def some_codes(model, rows: Rows, layout):
     return codes, marks.astype(codes.dtype)
 
 
-def drawn(rows: np.ndarray, n_samples: int, seed: int) -> np.ndarray:
+def resample(rows: np.ndarray, n_samples: int, seed: int) -> np.ndarray:
     """Return rows drawn with replacement."""
     return rows[np.random.default_rng(seed).integers(len(rows), size=n_samples)]
 
@@ -157,7 +157,7 @@ def representatives(n_rows: int, weight, n_chosen: int) -> np.ndarray:
 def prior_codes(regularizer, n_samples: int, n_components: int, seed: int):
     """Return codes drawn from the regularizer's prior, or None where it has none."""
     generator = torch.Generator().manual_seed(seed)
-    with torch.device("cpu"), torch.no_grad(), Seeded(generator):
+    with torch.device("cpu"), torch.no_grad(), SeededDispatch(generator):
         codes = regularizer.prior(n_samples, n_components, generator)
     if codes is None:
         return None
@@ -189,12 +189,12 @@ def gaussian_mixture(codes: np.ndarray, seed: int) -> GaussianMixture:
     mixtures = [
         # So many iterations are never reached: a warning would tell of nothing.
         GaussianMixture(m, covariance_type=kind, max_iter=10_000, random_state=seed)
-        for m, kind in affordable(n_distinct, codes.shape[1])
+        for m, kind in candidate_mixtures(n_distinct, codes.shape[1])
     ]
     return min(mixtures, key=lambda mixture: mixture.fit(codes).bic(codes))
 
 
-def affordable(n_codes: int, n_components: int) -> list[tuple[int, str]]:
+def candidate_mixtures(n_codes: int, n_components: int) -> list[tuple[int, str]]:
     """Return the mixtures, as (number, covariances), with enough codes to fit them."""
     most = n_codes * n_components / NUMBERS_PER_PARAMETER
     return [

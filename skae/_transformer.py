@@ -16,13 +16,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from skae._build import INITS, Blueprint, check_attributes
-from skae._compression import CompressionMixin
-from skae._door import open_table, validate_rows
-from skae._fitting import Fit, choose
+from skae._base import copy_if_default
+from skae._codec import ReconstructionMixin
 from skae._generation import GenerationMixin
-from skae._random import draw_seed
-from skae._reconstruction import ReconstructionMixin
 from skae._sklearn import (
     HasMethods,
     Interval,
@@ -31,13 +27,17 @@ from skae._sklearn import (
     check_feature_names_in,
     fit_context,
 )
-from skae._solvers import SOLVERS
-from skae._spec import copy_if_default
-from skae._table import DTYPES
-from skae._training import to_arrays, training_mode
+from skae._torch import draw_seed
 from skae._version import __version__
+from skae.compression._compress import CompressionMixin
+from skae.data._rows import DTYPES
+from skae.data._validation import validate_rows, validate_training_data
 from skae.losses import LOSSES, as_loss
-from skae.networks import MLP
+from skae.model._config import INITS, Blueprint, check_attributes
+from skae.networks._mlp import MLP
+from skae.training._fit import Fit, choose
+from skae.training._optimizers import SOLVERS
+from skae.training._trainer import isolated_torch, to_arrays
 
 DEFAULT_NETWORK = MLP()
 
@@ -282,7 +282,7 @@ class AutoencoderTransformer(
         "network": [callable],
         "init": [StrOptions(set(INITS))],
         "loss": [StrOptions(set(LOSSES)), HasMethods(["elementwise"]), callable],
-        "noise": [HasMethods(["disturb", "_validate_params"]), callable, None],
+        "noise": [HasMethods(["corrupt", "_validate_params"]), callable, None],
         "regularizer": [HasMethods(["penalty", "_validate_params"]), callable, None],
         "solver": [StrOptions(set(SOLVERS)), callable],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
@@ -387,7 +387,7 @@ class AutoencoderTransformer(
         fit = Fit(table, self._choose(table, goes_on))
         tasks = self._init_callback_context(max_subtasks=2)
         tasks.call_on_fit_task_begin(estimator=self, X=X, y=X)
-        with training_mode(), forgetful(self):
+        with isolated_torch(), forgetful(self):
             course = self._resume(fit) if goes_on else fit.start()
             try:
                 fit.plan(course)
@@ -434,7 +434,7 @@ class AutoencoderTransformer(
         fit = Fit(table, self._choose(table, goes_on, **once))
         tasks = self._init_callback_context(max_subtasks=1)
         tasks.call_on_fit_task_begin(estimator=self, X=X, y=X)
-        with training_mode(), forgetful(self):
+        with isolated_torch(), forgetful(self):
             course = self._resume(fit) if goes_on else fit.start()
             fit.plan(course)
             self._train(course, fit, tasks, X)
@@ -445,7 +445,9 @@ class AutoencoderTransformer(
     def _open(self, X, sample_weight, X_val, goes_on):
         """Validate what came in; return it, and what to remember of its columns."""
         loss, reset = as_loss(self.loss), not goes_on
-        table, seen = open_table(self, X, sample_weight, X_val, loss, reset=reset)
+        table, seen = validate_training_data(
+            self, X, sample_weight, X_val, loss, reset=reset
+        )
         for rows in (table.X, table.X_val):
             loss.check(rows)
         return table, seen
@@ -609,7 +611,7 @@ def warn(estimator, searched, final):
     if not estimator.n_active_components_ and final.null_loss > 0:
         message = (
             "The code has died: no component varies with regularizer="
-            f"{estimator.regularizer!r}. {final.model.regularizer.cure}"
+            f"{estimator.regularizer!r}. {final.model.regularizer.collapse_hint}"
         )
     elif any(course.diverged or course.worsened for course in (searched, final)):
         message = (

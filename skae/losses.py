@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from skae._layout import numbers_or_padded, tokens_of
+from skae._base import Part
 from skae._sklearn import Interval, StrOptions
-from skae._spec import Spec
-from skae._table import extremes
+from skae.data._layout import numbers_or_padded, tokens_of
+from skae.data._rows import extremes
 
 
 def squared_error(output: Tensor, target: Tensor) -> Tensor:
@@ -181,7 +181,7 @@ class Written:
 
 
 @dataclass(frozen=True)
-class StandardisedLoss(Written):
+class StandardizedLoss(Written):
     """A loss of outputs and targets in standardised units.
 
     PCA's reconstruction is the output to start from, so no shrinkage is tried.
@@ -273,7 +273,7 @@ class LinkedLoss(Written):
         return self.link.inverse(output).cpu().numpy().astype(np.float64)
 
 
-class CrossEntropy(Written, Spec):
+class CrossEntropy(Written, Part):
     r"""The loss of tokens: integers from 0 on that are names of words or categories.
 
     The model returns a logit for each token of the vocabulary at every step, and the
@@ -338,9 +338,9 @@ class CrossEntropy(Written, Spec):
 
 
 LOSSES = {
-    "squared_error": StandardisedLoss(squared_error, power=2),
-    "absolute_error": StandardisedLoss(absolute_error, power=1),
-    "huber": StandardisedLoss(huber, power=2),
+    "squared_error": StandardizedLoss(squared_error, power=2),
+    "absolute_error": StandardizedLoss(absolute_error, power=1),
+    "huber": StandardizedLoss(huber, power=2),
     "log_loss": LinkedLoss(log_loss, LOGIT, low=0, high=1),
     "brier": LinkedLoss(brier, LOGIT, low=0, high=1),
     "poisson": LinkedLoss(poisson, LOG, low=0, high=np.inf),
@@ -352,4 +352,4 @@ def as_loss(loss):
     """Return the loss of a name, or a callable as a loss of standardised data."""
     if isinstance(loss, str):
         return LOSSES[loss]
-    return loss if hasattr(loss, "elementwise") else StandardisedLoss(loss)
+    return loss if hasattr(loss, "elementwise") else StandardizedLoss(loss)

@@ -5,8 +5,8 @@ from numbers import Real
 import torch
 from torch import Tensor
 
+from skae._base import Part
 from skae._sklearn import Interval
-from skae._spec import Spec
 
 SHARE = Interval(Real, 0, 1, closed="both")
 
@@ -43,7 +43,7 @@ def swap(batch: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
     return torch.where(swapped, batch.gather(0, others), batch)
 
 
-class Noise(Spec):
+class Noise(Part):
     """Leaves a batch as it is, and is what every noise overrides.
 
     See Also
@@ -55,19 +55,19 @@ class Noise(Spec):
     >>> import torch
     >>> from skae import Noise
     >>> class Dimmed(Noise):
-    ...     def disturb(self, batch, generator):
+    ...     def corrupt(self, batch, generator):
     ...         return batch * torch.rand(1, generator=generator, device=batch.device)
     >>> batch = torch.ones(2, 3)
-    >>> bool((Dimmed().disturb(batch, torch.Generator()) < batch).all())
+    >>> bool((Dimmed().corrupt(batch, torch.Generator()) < batch).all())
     True
     """
 
     @property
-    def neutral(self) -> bool:
+    def is_noop(self) -> bool:
         """Whether nothing is ever changed."""
-        return type(self).disturb is Noise.disturb
+        return type(self).corrupt is Noise.corrupt
 
-    def disturb(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+    def corrupt(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         """Return what is encoded in place of a batch, of the same shape."""
         return batch
 
@@ -85,7 +85,7 @@ class CallableNoise(Noise):
     def __init__(self, function):
         self.function = function
 
-    def disturb(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+    def corrupt(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         """Return the function's value; it may change what it is given."""
         return self.function(batch.clone())
 
@@ -131,11 +131,11 @@ class GaussianNoise(Noise):
         self.scale = scale
 
     @property
-    def neutral(self) -> bool:
+    def is_noop(self) -> bool:
         """Whether the scale is 0."""
         return self.scale == 0
 
-    def disturb(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+    def corrupt(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         """Return the batch with noise added."""
         return add_gaussian(batch, self.scale, generator)
 
@@ -182,11 +182,11 @@ class MaskingNoise(Noise):
         self.fraction = fraction
 
     @property
-    def neutral(self) -> bool:
+    def is_noop(self) -> bool:
         """Whether the fraction is 0."""
         return self.fraction == 0
 
-    def disturb(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+    def corrupt(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         """Return the batch with entries masked."""
         return mask(batch, self.fraction, generator)
 
@@ -234,11 +234,11 @@ class SwapNoise(Noise):
         self.fraction = fraction
 
     @property
-    def neutral(self) -> bool:
+    def is_noop(self) -> bool:
         """Whether the fraction is 0."""
         return self.fraction == 0
 
-    def disturb(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+    def corrupt(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         """Return the batch with entries swapped."""
         return swap(batch, self.fraction, generator)
 
@@ -247,7 +247,7 @@ def as_noise(noise):
     """Return a noise; None and a strength of 0 are none, a callable is itself."""
     if noise is None:
         return Noise()
-    if not hasattr(noise, "disturb"):
+    if not hasattr(noise, "corrupt"):
         return CallableNoise(noise)
     noise._validate_params()
-    return Noise() if noise.neutral else noise
+    return Noise() if noise.is_noop else noise

@@ -43,4 +43,4 @@ def digits():
 @pytest.fixture
 def bfloat16(monkeypatch):
     """Let processors that only emulate bfloat16 compute in it."""
-    monkeypatch.setattr("skae._recipe.has_bfloat16", lambda device: True)
+    monkeypatch.setattr("skae.training._auto.has_bfloat16", lambda device: True)

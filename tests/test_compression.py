@@ -17,7 +17,7 @@ from scipy.stats import norm
 from sklearn.exceptions import NotFittedError
 
 from skae import MLP, AutoencoderTransformer, Ordered
-from skae._coding import (
+from skae.compression._coding import (
     LARGEST,
     decode,
     encode,
@@ -26,8 +26,9 @@ from skae._coding import (
     read_histogram,
     unpack_numbers,
 )
-from skae._compression import curvatures, quantise, steps_of_width, widest
-from skae._message import CRC, EXACT, HEADER, Header, Message, pack, unpack
+from skae.compression._compress import curvatures, max_width, quantize, steps_of_width
+from skae.compression._format import CRC, HEADER, Header, Message, pack, unpack
+from skae.regularizers._contractive import EXACT
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -116,7 +117,7 @@ def test_a_constant_column_takes_its_histogram_alone():
 @pytest.mark.parametrize("spread", [0.5, 10, 1000])
 def test_bytes_are_near_the_entropy(n, spread, global_random_seed):
     rng = np.random.default_rng(global_random_seed)
-    values = quantise(rng.standard_normal(n) * spread, 1.0)
+    values = quantize(rng.standard_normal(n) * spread, 1.0)
     tables, words = encode([values])
     assert abs(8 * len(words) + 8 * len(tables) - histogram(values).n_bits()) < 80
     probability = np.diff(norm.cdf(np.arange(-9000.5, 9001) / spread))
@@ -165,7 +166,7 @@ def read_by_hand(words, tables):
 
 def test_the_coder_computes_with_whole_numbers_as_documented(global_random_seed):
     rng = np.random.default_rng(global_random_seed)
-    columns = [quantise(rng.standard_t(2, 300), s) for s in (1, 0.1, 1e-3, 1e-6, 9)]
+    columns = [quantize(rng.standard_t(2, 300), s) for s in (1, 0.1, 1e-3, 1e-6, 9)]
     tables, words = encode(columns)
     histograms, numbers = [], unpack_numbers(tables)
     for column in columns:
@@ -201,12 +202,12 @@ def test_components_that_do_not_matter_are_rounded_to_zero(global_random_seed):
     loss = quadratic(np.array([1.0, 0.0]), codes)
     largest = np.abs(codes).max(axis=0)
     steps = steps_of_width(0.01, curvatures(loss, codes), largest)
-    assert not quantise(codes, steps)[:, 1].any()
+    assert not quantize(codes, steps)[:, 1].any()
 
 
 @pytest.mark.parametrize("start", [1e-9, 1.0, 1e9])
 def test_the_widest_that_fits_is_found(start):
-    found = widest(lambda width: width <= 3.7, start)
+    found = max_width(lambda width: width <= 3.7, start)
     assert 3.7 / 1.03 <= found <= 3.7
 
 

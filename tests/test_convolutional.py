@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA
 
 from skae import MLP, AutoencoderTransformer, Conv
-from skae._model import n_products
+from skae.networks._layers import n_products
 
 SHAPES = [
     (1, 1),

@@ -16,7 +16,7 @@ from sklearn.exceptions import NotFittedError
 from skae import MLP, SKOPS_TRUSTED, AutoencoderTransformer, Regularizer
 from skae._generation import (
     MOST_CODES,
-    affordable,
+    candidate_mixtures,
     gaussian_mixture,
     representatives,
 )
@@ -334,7 +334,7 @@ def test_one_gaussian_is_enough_for_a_gaussian(global_random_seed):
 @pytest.mark.parametrize("n_codes", [1, 2, 10, 100, 1000])
 @pytest.mark.parametrize("n_components", [1, 5, 50])
 def test_a_mixture_has_few_parameters_beside_the_codes(n_codes, n_components):
-    found = affordable(n_codes, n_components)
+    found = candidate_mixtures(n_codes, n_components)
     assert found[0] == (1, "diag")
     assert all(m * 8 <= n_codes for m, _ in found[1:])
     assert len(found) > 1 or n_codes < 100

@@ -24,9 +24,9 @@ from skae import (
     Recurrent,
     Variational,
 )
-from skae._layout import Padded, View, column_mean
-from skae._reader import present_losses
+from skae.data._layout import LazyRows, PaddedLayout, column_mean
 from skae.losses import cross_entropy
+from skae.model._adapters import masked_losses
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -244,7 +244,7 @@ def test_without_training_padded_rows_are_those_of_pca_at_the_mean():
 def test_the_gradient_of_what_is_absent_is_zero(loss):
     output = torch.rand(2, 3, dtype=torch.float64, requires_grad=True)
     target = torch.tensor([[0.5, torch.nan, torch.nan], [0.5, 0.2, torch.nan]])
-    losses = present_losses(NUMERIC_LOSSES[loss].elementwise, output, target.double())
+    losses = masked_losses(NUMERIC_LOSSES[loss].elementwise, output, target.double())
     losses.nanmean(dim=1).sum().backward()
     assert_array_equal(losses.isnan(), target.isnan())
     assert_array_equal(output.grad.numpy() == 0, target.isnan().numpy())
@@ -286,12 +286,12 @@ def test_a_share_of_variance_and_going_on_work_with_lengths():
 
 
 def test_time_is_found_by_where_nan_are():
-    assert quick(3).fit(WALKS)._blueprint.layout == Padded((7, 2), axis=0)
+    assert quick(3).fit(WALKS)._blueprint.layout == PaddedLayout((7, 2), axis=0)
     other = quick(3).fit(WALKS.swapaxes(1, 2))
-    assert other._blueprint.layout == Padded((2, 7), axis=1)
+    assert other._blueprint.layout == PaddedLayout((2, 7), axis=1)
 
 
-# Tokens.
+# TokenLayout.
 
 
 def tokens(n_components=3, **params):
@@ -424,7 +424,7 @@ def test_convolutions_are_given_the_embedding_as_channels():
 
 
 def test_a_view_is_a_matrix_that_is_made_when_it_is_read():
-    view = View(DIGITS, lambda rows: rows[:, :3] * 2, 3)
+    view = LazyRows(DIGITS, lambda rows: rows[:, :3] * 2, 3)
     assert view.shape == (150, 3)
     assert_array_equal(view[10:20], DIGITS[10:20, :3] * 2)
     assert_array_equal(np.asarray(view), DIGITS[:, :3] * 2)

@@ -6,8 +6,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.decomposition import PCA
 
-from skae import _linear
-from skae._linear import fit_linear, n_axes_for_share
+from skae.data import _pca as _linear
+from skae.data._pca import fit_linear, n_axes_for_share
 
 ROUTES = {
     "svd": {"TALL": np.inf, "SVD_OPERATIONS": np.inf},

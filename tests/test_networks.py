@@ -11,7 +11,7 @@ from sklearn.model_selection import GridSearchCV
 from torch import nn
 
 from skae import MLP, AutoencoderTransformer, Modules
-from skae.networks import ACTIVATIONS, Dropout
+from skae.networks._layers import ACTIVATIONS, Dropout
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

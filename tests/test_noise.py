@@ -61,22 +61,22 @@ def test_all_entries_can_be_masked_or_swapped():
 def test_draws_follow_the_generator_alone(noise, dtype):
     batch = batch_of(20, 4).to(dtype)
     before, default = torch.get_rng_state(), torch.get_default_dtype()
-    first = noise.disturb(batch, generator())
+    first = noise.corrupt(batch, generator())
     torch.set_default_dtype(torch.float64)
     try:
-        second = noise.disturb(batch, generator())
+        second = noise.corrupt(batch, generator())
     finally:
         torch.set_default_dtype(default)
     assert first.dtype == dtype
     assert torch.equal(first, second)
-    assert not torch.equal(first, noise.disturb(batch, generator(1)))
+    assert not torch.equal(first, noise.corrupt(batch, generator(1)))
     assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("noise", NOISES, ids=repr)
 def test_a_batch_is_not_changed_in_place(noise):
     batch = batch_of(20, 4)
-    noise.disturb(batch, generator())
+    noise.corrupt(batch, generator())
     assert torch.equal(batch, batch_of(20, 4))
 
 
@@ -100,9 +100,9 @@ def test_noise_changes_training_and_nothing_after_it(noise):
 def test_a_callable_is_a_noise():
     noise = as_noise(lambda batch: batch / 2)
     assert torch.equal(
-        noise.disturb(torch.ones(2, 3), generator()), torch.ones(2, 3) / 2
+        noise.corrupt(torch.ones(2, 3), generator()), torch.ones(2, 3) / 2
     )
-    assert not noise.neutral
+    assert not noise.is_noop
 
 
 @pytest.mark.parametrize("noise", NOISES, ids=repr)

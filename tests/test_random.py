@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from skae import AutoencoderTransformer
-from skae._random import Seeded
+from skae._torch import SeededDispatch
 
 DRAWS = {
     "linear": lambda: nn.Linear(4, 3).weight.detach(),
@@ -30,7 +30,7 @@ DRAWS = {
 
 
 def seeded(draw, seed=0):
-    with Seeded(torch.Generator().manual_seed(seed)):
+    with SeededDispatch(torch.Generator().manual_seed(seed)):
         return draw()
 
 
@@ -46,7 +46,7 @@ def test_draws_follow_the_generator_and_leave_torchs_alone(draw):
 
 @pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS.keys())
 def test_unseeded_draws_are_counted(draw):
-    with Seeded(torch.Generator()) as mode:
+    with SeededDispatch(torch.Generator()) as mode:
         torch.ones(3) + 1
         assert mode.n_unseeded == 0
         draw()
@@ -54,7 +54,7 @@ def test_unseeded_draws_are_counted(draw):
 
 
 def test_explicit_generators_are_kept():
-    with Seeded(torch.Generator().manual_seed(0)) as mode:
+    with SeededDispatch(torch.Generator().manual_seed(0)) as mode:
         drawn = torch.rand(5, generator=torch.Generator().manual_seed(7))
     assert mode.n_unseeded == 0
     assert torch.equal(drawn, torch.rand(5, generator=torch.Generator().manual_seed(7)))

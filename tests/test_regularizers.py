@@ -27,20 +27,12 @@ from skae import (
     TopK,
     Variational,
 )
-from skae._code import TRAINING, AsksNothing
-from skae.regularizers import (
-    CHUNK,
-    activity,
-    as_regularizer,
-    bernoulli_kl,
-    largest,
-    mmd,
-    mmd_from_normal,
-    normal_kl,
-    posterior_shares,
-    prefix_mask,
-    squared_jacobian,
-)
+from skae.regularizers._base import TRAINING, BaseRegularizer, as_regularizer
+from skae.regularizers._contractive import squared_jacobian
+from skae.regularizers._ordered import prefix_mask
+from skae.regularizers._prior import CHUNK, mmd, mmd_from_normal
+from skae.regularizers._sparse import activity, bernoulli_kl, largest
+from skae.regularizers._variational import normal_kl, posterior_shares
 
 quiet = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 each = pytest.mark.parametrize("regularizer", REGULARIZERS, ids=repr)
@@ -98,10 +90,10 @@ def test_ordered_with_all_rows_full_leaves_codes_alone():
 @pytest.mark.parametrize("k", [1, 2, 8, 30])
 def test_ordered_is_judged_by_prefixes_from_one_to_all(k):
     codes = torch.ones(3, k)
-    lengths = [int(view[0].sum()) for view in Ordered().views(codes)]
+    lengths = [int(view[0].sum()) for view in Ordered().validation_codes(codes)]
     assert lengths == sorted(set(lengths))
     assert (lengths[0], lengths[-1], len(lengths)) == (1, k, min(k, 8))
-    for view, b in zip(Ordered().views(codes), lengths, strict=True):
+    for view, b in zip(Ordered().validation_codes(codes), lengths, strict=True):
         assert (view[:, :b] == 1).all()
         assert (view[:, b:] == 0).all()
 
@@ -275,15 +267,15 @@ def test_gradient_is_that_of_the_evidence_lower_bound():
         strict=True,
     ):
         torch.testing.assert_close(mine, wanted)
-    judged = asked.judged(codes, losses, None, None).mean()
+    judged = asked.validation_loss(codes, losses, None, None).mean()
     torch.testing.assert_close(judged, (2 / d * bound).exp())
 
 
 def test_the_bounds_parts_change_as_the_bound_does():
     asked, codes = built(Variational()), codes_of(200)
     losses = codes_of(200).square().mean(dim=1)
-    parts = asked.judged(codes, losses, None, None)
-    without = asked.judged(codes[1:], losses[1:], None, None).mean()
+    parts = asked.validation_loss(codes, losses, None, None)
+    without = asked.validation_loss(codes[1:], losses[1:], None, None).mean()
     assert parts[1:].mean().item() == pytest.approx(without.item(), rel=1e-3)
 
 
@@ -467,12 +459,12 @@ def test_neutral_regularizer_equals_none():
 
 
 def test_only_what_asks_nothing_is_neutral():
-    assert as_regularizer(None).neutral
-    assert Regularizer().neutral
-    assert not as_regularizer(lambda codes: codes.sum(dim=1)).neutral
+    assert as_regularizer(None).is_noop
+    assert Regularizer().is_noop
+    assert not as_regularizer(lambda codes: codes.sum(dim=1)).is_noop
     for part in REGULARIZERS:
-        assert not part.neutral
-        assert not built(part).neutral
+        assert not part.is_noop
+        assert not built(part).is_noop
 
 
 def test_only_the_contractive_penalty_needs_the_encoder():
@@ -481,7 +473,7 @@ def test_only_the_contractive_penalty_needs_the_encoder():
 
 
 def test_training_hooks_are_methods_of_the_base():
-    assert all(callable(getattr(AsksNothing, name)) for name in TRAINING)
+    assert all(callable(getattr(BaseRegularizer, name)) for name in TRAINING)
 
 
 @each

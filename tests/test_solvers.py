@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from skae import MLP, AutoencoderTransformer
-from skae._model import LinearPath
-from skae._solvers import (
+from skae.model._autoencoder import LinearPath
+from skae.training._optimizers import (
     EPSILON,
     SOLVERS,
     Adam,

@@ -7,10 +7,10 @@ from parts import NOISES, NUMERIC_LOSSES, REGULARIZERS
 from torch import nn
 
 from skae import MLP, AutoencoderTransformer, Contractive, Ordered
-from skae._door import Table
-from skae._fitting import Fit, choose
-from skae._layout import Numbers
-from skae._step import BY_HAND, WrittenGradient
+from skae.data._layout import NumericLayout
+from skae.data._validation import TrainingData
+from skae.training._fit import Fit, choose
+from skae.training._manual_step import BY_HAND, WrittenGradient
 
 RNG = np.random.default_rng(0)
 X = RNG.random((23, 7))
@@ -26,7 +26,7 @@ class Both(Ordered):
 
 
 def table_of(weight=None):
-    return Table(X, Numbers(X.shape[1:]), weight)
+    return TrainingData(X, NumericLayout(X.shape[1:]), weight)
 
 
 def trainer_of(*, table=None, **params):

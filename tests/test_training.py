@@ -8,15 +8,21 @@ import pytest
 import torch
 
 from skae import MLP, AutoencoderTransformer
-from skae._door import weighted_rows
-from skae._table import BLOCK_ENTRIES, LEAST_ROWS, Rows, as_dtype, blocks
-from skae._training import Batches, annealed, constant, threads
+from skae.data._rows import (
+    BLOCK_ENTRIES,
+    LEAST_ROWS,
+    StandardizedRows,
+    as_dtype,
+    blocks,
+)
+from skae.data._validation import weighted_rows
+from skae.training._trainer import Batches, constant, threads, warmup_cosine
 
 X = np.random.default_rng(0).random((53, 4))
 
 
 def batches_of(X, weight=None, index=None):
-    rows = Rows(X, np.zeros(X.shape[1]), 1.0, weight, index)
+    rows = StandardizedRows(X, np.zeros(X.shape[1]), 1.0, weight, index)
     return Batches(rows, "float64", "cpu")
 
 
@@ -49,14 +55,14 @@ def test_streamed_rows_equal_resident_rows(monkeypatch):
 
 
 def test_schedule_rises_then_falls_to_zero():
-    factors = [annealed(step, 1000) for step in range(1000)]
+    factors = [warmup_cosine(step, 1000) for step in range(1000)]
     top = int(np.argmax(factors))
     assert top == 50
     assert factors[top] == 1
     assert (np.diff(factors[: top + 1]) > 0).all()
     assert (np.diff(factors[top:]) < 0).all()
     assert 0 < factors[-1] < 1e-4
-    assert 0 < annealed(0, 1) < 0.1
+    assert 0 < warmup_cosine(0, 1) < 0.1
     assert constant(0, 10) == constant(9, 10) == 1
 
 
@@ -95,7 +101,7 @@ def test_blocks_cover_the_rows_in_order(n_columns):
 
 def test_rows_are_standardised_when_read():
     mean, index = X.mean(axis=0), np.array([5, 3, 8])
-    rows = Rows(X, mean, 2.0, index=index)
+    rows = StandardizedRows(X, mean, 2.0, index=index)
     assert len(rows) == 3
     np.testing.assert_array_equal(rows[1:], (X[[3, 8]] - mean) / 2)
 

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from skae._door import validate_rows
 from skae._sklearn import check_sample_weight
-from skae._table import Rows, as_dtype, blocks, dense
+from skae.data._rows import StandardizedRows, as_dtype, blocks, dense
+from skae.data._validation import validate_rows
 
 
 class ReconstructionMixin:
@@ -103,7 +103,7 @@ class ReconstructionMixin:
     def _blocks(self, X):
         """Yield slices of rows, and the standardised rows as tensors."""
         n_outputs = self._blueprint.layout.n_outputs
-        rows = Rows(X, self.mean_, self.scale_, width=n_outputs)
+        rows = StandardizedRows(X, self.mean_, self.scale_, width=n_outputs)
         for block in rows.blocks():
             yield block, self.module_.as_input(rows[block])
 

@@ -189,7 +189,7 @@ class RegularizedCodes:
 
     Parameters
     ----------
-    regularizer : AsksNothing
+    regularizer : BaseRegularizer
         A function of the encoder's output alone.
 
     parameters : list of nn.Parameter
@@ -301,7 +301,7 @@ class WrittenGradient:
         if n_rows not in self.steps:
             self.steps[n_rows] = self._write_out(rows)
         x, lose, (output, forward, backward) = self.steps[n_rows]
-        x.copy_(self.noise.disturb(rows, self.generator))
+        x.copy_(self.noise.corrupt(rows, self.generator))
         for operation in forward:
             operation()
         loss = lose(self.loss, output, self.target(rows), weights)
@@ -324,7 +324,7 @@ class WrittenGradient:
     def _regularized(self, encoder, dtype):
         """Return passes to what is decoded, and what tells the loss."""
         model = self.model
-        if model.regularizer.neutral:
+        if model.regularizer.is_noop:
             return encoder, lose
         encoder = converted(encoder, dtype)
         networks = {*model.encoder.parameters(), *model.decoder.parameters()}

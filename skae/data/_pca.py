@@ -7,7 +7,7 @@ from scipy import linalg, sparse
 from scipy.sparse.linalg import LinearOperator, eigsh
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
-from skae._table import blocks, dense
+from skae.data._rows import blocks, dense
 
 SVD_OPERATIONS = 5e8  # about 0.2 s on one core
 MOST_AXES = 1000

@@ -12,10 +12,10 @@ import torch
 from scipy import sparse
 from torch import Tensor, nn
 
-from skae._model import n_products
-from skae._random import Seeded
-from skae._step import WrittenGradient, weighted_mean
-from skae._table import Rows
+from skae._torch import SeededDispatch
+from skae.data._rows import StandardizedRows
+from skae.networks._layers import n_products
+from skae.training._manual_step import WrittenGradient, weighted_mean
 
 RESIDENT_BYTES = 2**30  # larger data is read from where it lies
 SHUFFLED_ENTRIES = 2**20  # of rows that are gathered at once: 4 MB of float32
@@ -42,7 +42,7 @@ def threads(n_threads: int):
 
 
 @contextmanager
-def training_mode():
+def isolated_torch():
     """Compute the same whatever the caller's own settings are, on one thread.
 
     Steps that gain by more threads take them; see `Trainer`. Only what autograd is to
@@ -52,7 +52,7 @@ def training_mode():
         yield
 
 
-def annealed(step: int, n_steps: int) -> float:
+def warmup_cosine(step: int, n_steps: int) -> float:
     """Return the factor on the learning rate: linear warm-up, then cosine to zero."""
     warm_up = max(WARM_UP_STEPS, WARM_UP * n_steps)
     if step < warm_up:
@@ -66,7 +66,7 @@ def constant(step: int, n_steps: int) -> float:
 
 
 @contextmanager
-def normalisable(model: nn.Module, n_rows: int):
+def eval_norms_for_single_row(model: nn.Module, n_rows: int):
     """Let batch normalization take its running statistics for a single row.
 
     One row has no variance, and torch refuses it.
@@ -91,7 +91,7 @@ class Batches:
 
     Parameters
     ----------
-    rows : Rows
+    rows : StandardizedRows
         The standardised rows.
 
     dtype : str
@@ -101,7 +101,7 @@ class Batches:
         Where.
     """
 
-    def __init__(self, rows: Rows, dtype: str, device: str):
+    def __init__(self, rows: StandardizedRows, dtype: str, device: str):
         self.rows = rows
         self.dtype = getattr(torch, dtype)
         self.device = device
@@ -210,14 +210,18 @@ class Objective:
 
     def loss(self, rows: Tensor, weights: Tensor | None) -> Tensor:
         """Return the weighted mean loss of a batch."""
-        with self._seeded(), self._lowered(rows), normalisable(self.model, len(rows)):
+        with (
+            self._seeded(),
+            self._lowered(rows),
+            eval_norms_for_single_row(self.model, len(rows)),
+        ):
             losses = self.model.objective(
                 rows, self.target(rows), self.generator, weights
             )
         return weighted_mean(losses, weights)
 
     def _seeded(self):
-        return Seeded(self.generator) if self.draws_unasked else nullcontext()
+        return SeededDispatch(self.generator) if self.draws_unasked else nullcontext()
 
     def _lowered(self, rows):
         if self.products == rows.dtype:
@@ -271,7 +275,7 @@ class Objective:
         buffers = [buffer.clone() for buffer in self.model.buffers()]
         rows, _ = next(batches.sample(2).blocks())
         set_training(self.model, True)
-        with torch.no_grad(), Seeded(self.generator) as seeded:
+        with torch.no_grad(), SeededDispatch(self.generator) as seeded:
             self.loss(rows, None)
         for buffer, before in zip(self.model.buffers(), buffers, strict=True):
             buffer.copy_(before)
@@ -347,7 +351,7 @@ class Trainer:
         """Number of steps in an epoch."""
         return math.ceil(len(self.batches) / self.batch_size)
 
-    def epochs(self, n_epochs: int, schedule=annealed) -> Iterator[float]:
+    def epochs(self, n_epochs: int, schedule=warmup_cosine) -> Iterator[float]:
         """Yield the mean training loss of each epoch, after its last step."""
         n_steps = n_epochs * self.n_batches
         generator = self.objective.generator

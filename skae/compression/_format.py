@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skae._coding import LARGEST, decode, encode, histogram, require
+from skae.compression._coding import LARGEST, decode, encode, histogram, require
 
 MAGIC, VERSION = b"skae", 1
 DTYPES = {size: np.dtype(f"<f{size}") for size in (2, 4, 8)}

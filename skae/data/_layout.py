@@ -13,8 +13,8 @@ from typing import ClassVar
 import numpy as np
 from scipy import sparse
 
-from skae._linear import LinearPath, fit_linear
-from skae._table import as_dtype, blocks, dense, extremes
+from skae.data._pca import LinearPath, fit_linear
+from skae.data._rows import as_dtype, blocks, dense, extremes
 
 EMBEDDING_SIZE = 32  # numbers that stand for a token; fewer where tokens are fewer
 MOST_TOKENS = 2**20
@@ -25,7 +25,7 @@ RARE = 1e-3  # the least share of a token that a logit's tangent is taken at
 
 
 @dataclass(frozen=True)
-class Numbers:
+class NumericLayout:
     """Rows of numbers, all of them there.
 
     Attributes
@@ -54,7 +54,7 @@ class Numbers:
         """The shape of a row as the network is given it."""
         return self.shape
 
-    def for_network(self, network) -> "Numbers":
+    def for_network(self, network) -> "NumericLayout":
         """Return the layout of rows in the order that a network wants."""
         return self
 
@@ -119,7 +119,7 @@ class Numbers:
 
 
 @dataclass(frozen=True)
-class Padded(Numbers):
+class PaddedLayout(NumericLayout):
     """Sequences of different lengths, with NaN after the end.
 
     The last column of a code is the length, as a share of the longest that fits.
@@ -154,7 +154,7 @@ class Padded(Numbers):
         """Tell whether all NaN are at the end of sequences."""
         return all(_at_the_end(absent) for absent in self._absent(X))
 
-    def for_network(self, network) -> "Padded":
+    def for_network(self, network) -> "PaddedLayout":
         """Return itself, refusing a network that looks for time elsewhere."""
         wanted = getattr(network, "time_axis", None)
         if wanted is not None and range(len(self.shape))[wanted] != self.axis:
@@ -192,7 +192,9 @@ class Padded(Numbers):
     def continuous(self, X, weight):
         """Return the rows with a column's mean in place of its NaN."""
         mean = column_mean(X, weight)
-        return View(X, lambda rows: np.where(np.isnan(rows), mean, rows), X.shape[1])
+        return LazyRows(
+            X, lambda rows: np.where(np.isnan(rows), mean, rows), X.shape[1]
+        )
 
     def _absent(self, X):
         """Yield which entries of some rows are NaN, (n_rows, n_steps, n_others)."""
@@ -203,7 +205,7 @@ class Padded(Numbers):
 
 
 @dataclass(frozen=True)
-class Tokens(Numbers):
+class TokenLayout(NumericLayout):
     """Sequences of integers that are names: words, letters, categories.
 
     A network is given a few numbers for each token, its embedding.
@@ -237,7 +239,7 @@ class Tokens(Numbers):
         shape = self.n_features, self.embedding_size
         return shape[::-1] if self.channels_first else shape
 
-    def for_network(self, network) -> "Tokens":
+    def for_network(self, network) -> "TokenLayout":
         """Return the layout of rows in the order that a network wants."""
         return replace(self, channels_first=getattr(network, "time_axis", 0) == -1)
 
@@ -271,7 +273,7 @@ class Tokens(Numbers):
         """Return tokens."""
         return np.rint(rows).astype(np.int64)
 
-    def embedded(self, X, table: np.ndarray) -> "View":
+    def embedded(self, X, table: np.ndarray) -> "LazyRows":
         """Return rows with the table's numbers in place of their tokens."""
 
         def embed(rows):
@@ -279,7 +281,7 @@ class Tokens(Numbers):
             numbers = numbers.swapaxes(1, 2) if self.channels_first else numbers
             return numbers.reshape(len(rows), -1)
 
-        return View(X, embed, math.prod(self.read_shape))
+        return LazyRows(X, embed, math.prod(self.read_shape))
 
     def continuous(self, X, weight):
         """Return the embedded rows, as training starts from them."""
@@ -332,7 +334,7 @@ class Tokens(Numbers):
         return (1 - MIXED) * shares + MIXED * overall
 
 
-class View:
+class LazyRows:
     """The rows of a matrix, changed by a function whenever they are read.
 
     Parameters
@@ -385,23 +387,23 @@ def _is_count(value):
     return isinstance(value, Integral) and value > 0
 
 
-def numbers_or_padded(X, shape: tuple[int, ...]) -> Numbers:
+def numbers_or_padded(X, shape: tuple[int, ...]) -> NumericLayout:
     """Return the layout of rows: NaN in them stand for padding, else are refused.
 
     Time is the axis along which they are at the end: the first, or else the last.
     """
     if len(shape) == 1 or not np.isnan(X.min()):
-        return Numbers(shape)
-    first, last = (Padded(shape, axis) for axis in (0, len(shape) - 1))
+        return NumericLayout(shape)
+    first, last = (PaddedLayout(shape, axis) for axis in (0, len(shape) - 1))
     layout = first if first.fits(X) else last
     layout.check(X)
     return layout
 
 
-def tokens_of(X, shape: tuple[int, ...], n_tokens: int | None) -> Tokens:
+def tokens_of(X, shape: tuple[int, ...], n_tokens: int | None) -> TokenLayout:
     """Return the layout of rows of tokens; None stands for as many as they need."""
     check_tokens(X)
-    layout = Tokens(shape, n_tokens or int(X.max()) + 1)
+    layout = TokenLayout(shape, n_tokens or int(X.max()) + 1)
     layout.check_vocabulary(X)
     if layout.n_outputs > MOST_LOGITS:
         raise ValueError(
@@ -426,15 +428,15 @@ def check_tokens(X) -> None:
         )
 
 
-LAYOUTS = {layout.kind: layout for layout in (Numbers, Padded, Tokens)}
+LAYOUTS = {layout.kind: layout for layout in (NumericLayout, PaddedLayout, TokenLayout)}
 
 
-def state_of(layout: Numbers) -> dict:
+def state_of(layout: NumericLayout) -> dict:
     """Return a layout as plain values."""
     return {"kind": layout.kind, **asdict(layout)}
 
 
-def layout_of(state) -> Numbers:
+def layout_of(state) -> NumericLayout:
     """Return the layout of a state, refusing what is not one."""
     kind = state.get("kind") if isinstance(state, dict) else None
     cls = LAYOUTS.get(kind) if isinstance(kind, str) else None

@@ -9,11 +9,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from skae._layout import Numbers, layout_of, state_of
-from skae._linear import LinearPath as Axes
-from skae._model import Autoencoder, LinearPath
-from skae._random import Seeded
-from skae._reader import READERS
 from skae._sklearn import (
     CONTAINERS,
     HasMethods,
@@ -21,10 +16,15 @@ from skae._sklearn import (
     StrOptions,
     validate_parameter_constraints,
 )
-from skae._table import DTYPES as ROW_DTYPES
+from skae._torch import SeededDispatch
+from skae.data._layout import NumericLayout, layout_of, state_of
+from skae.data._pca import LinearPath as Axes
+from skae.data._rows import DTYPES as ROW_DTYPES
 from skae.losses import LOSSES, as_loss
+from skae.model._adapters import READERS
+from skae.model._autoencoder import Autoencoder, LinearPath
 from skae.noise import as_noise
-from skae.regularizers import as_regularizer
+from skae.regularizers._base import as_regularizer
 
 DTYPES = ("float32", "float64")
 
@@ -35,7 +35,7 @@ class Blueprint:
 
     Attributes
     ----------
-    layout : Numbers
+    layout : NumericLayout
         What a row stands for.
 
     n_components, n_samples : int
@@ -54,7 +54,7 @@ class Blueprint:
         How many of the last components the code leaves out.
     """
 
-    layout: Numbers
+    layout: NumericLayout
     n_components: int
     n_samples: int
     network: Any
@@ -108,7 +108,7 @@ class Blueprint:
 
         Without a path all linear maps are zero.
         """
-        with torch.device("cpu"), Seeded(torch.Generator().manual_seed(seed)):
+        with torch.device("cpu"), SeededDispatch(torch.Generator().manual_seed(seed)):
             encoder, decoder = self._networks()
             check_network("encoder", encoder, self.n_read, self.n_components)
             check_network("decoder", decoder, self.n_components, self.n_read)
@@ -126,7 +126,7 @@ class Blueprint:
         return model.eval()
 
     def _blank(self, device):
-        with torch.device(device), Seeded(torch.Generator()):
+        with torch.device(device), SeededDispatch(torch.Generator()):
             return self._assemble(*self._networks(), None)
 
     def _networks(self):
@@ -177,7 +177,7 @@ CONSTRAINTS = {
     "n_samples": [COUNT],
     "network": [callable],
     "loss": [StrOptions(set(LOSSES)), HasMethods(["elementwise"]), callable],
-    "noise": [HasMethods(["disturb", "_validate_params"]), callable, None],
+    "noise": [HasMethods(["corrupt", "_validate_params"]), callable, None],
     "regularizer": [HasMethods(["penalty", "_validate_params"]), callable, None],
     "init": [StrOptions(set(INITS))],
     "dtype": [StrOptions(set(DTYPES))],

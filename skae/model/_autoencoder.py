@@ -5,8 +5,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skae._code import judge_of
-from skae._step import Passes, Place, linear_beside
+from skae.networks._layers import zero_output_
+from skae.regularizers._base import validation_generator
+from skae.training._manual_step import Passes, Place, linear_beside
 
 LARGEST = 1e15  # float32 holds its square, in standardised units
 
@@ -25,7 +26,7 @@ class LinearPath(nn.Module):
 
     def __init__(self, network: nn.Module, axes: Tensor):
         super().__init__()
-        self.network = silenced(network)
+        self.network = zero_output_(network)
         self.axes = nn.Parameter(axes)
 
     @property
@@ -47,50 +48,12 @@ class LinearPath(nn.Module):
         return torch.addmm(self.network(x), x, self.axes.T)
 
 
-class Gated(nn.Module):
-    """A network times a number that is learned and starts at zero (ReZero)."""
-
-    def __init__(self, network: nn.Module):
-        super().__init__()
-        self.network = network
-        self.gain = nn.Parameter(torch.zeros((), dtype=torch.float32))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return outputs of the network's shape."""
-        return self.gain * self.network(x)
-
-
-def silenced(network: nn.Module) -> nn.Module:
-    """Return the network, changed to give zero for every input until it is trained.
-
-    A network that offers its last layer as `output` has its weights set to zero; any
-    other gets a gate.
-    """
-    output = getattr(network, "output", None)
-    if not isinstance(output, nn.Module):
-        return Gated(network)
-    for parameter in output.parameters():
-        nn.init.zeros_(parameter)
-    return network
-
-
-def n_products(module: nn.Module) -> int:
-    """Return the multiplications for a row: one for each parameter.
-
-    A module that uses parameters several times, at many positions, tells `n_products`.
-    """
-    if hasattr(module, "n_products"):
-        return module.n_products
-    own = sum(parameter.numel() for parameter in module.parameters(recurse=False))
-    return own + sum(n_products(child) for child in module.children())
-
-
 class Autoencoder(nn.Module):
     """An encoder, a decoder and what they are trained for.
 
     Parameters
     ----------
-    reader : Reader
+    reader : InputAdapter
         How rows are taken in, and outputs given.
 
     encoder, decoder : nn.Module
@@ -99,7 +62,7 @@ class Autoencoder(nn.Module):
     offset : Tensor of shape (n_outputs,)
         Output of the model that knows nothing but the mean.
 
-    loss, noise, regularizer : loss, Noise, AsksNothing
+    loss, noise, regularizer : loss, Noise, BaseRegularizer
         The parts of the objective.
     """
 
@@ -170,7 +133,7 @@ class Autoencoder(nn.Module):
 
     def objective(self, x: Tensor, target: Tensor, generator, weights=None) -> Tensor:
         """Return the training loss of each sample, shape (n_samples,)."""
-        asked, noisy = self.regularizer, self.noise.disturb(self.reader(x), generator)
+        asked, noisy = self.regularizer, self.noise.corrupt(self.reader(x), generator)
         codes = self._with_dropped(self.encode_read(noisy))
         losses = self.mean_loss(asked.training_codes(codes, generator), target)
         added = asked.batch_penalty(codes, losses.detach(), weights, generator)
@@ -183,11 +146,14 @@ class Autoencoder(nn.Module):
         What is random has the same numbers at every call.
         """
         asked, read = self.regularizer, self.reader(x)
-        codes, generator = self._with_dropped(self.encode_read(read)), judge_of(x)
-        views = asked.views(codes)
+        codes, generator = (
+            self._with_dropped(self.encode_read(read)),
+            validation_generator(x),
+        )
+        views = asked.validation_codes(codes)
         losses = sum(self.mean_loss(view, target) for view in views) / len(views)
         slope = asked.encoder_penalty(self.encode_read, read, weights, generator)
-        return asked.judged(codes, losses, weights, generator) + slope
+        return asked.validation_loss(codes, losses, weights, generator) + slope
 
     def mean_loss(self, codes: Tensor, target: Tensor) -> Tensor:
         """Return the mean loss of each sample over its codes, one block after another.

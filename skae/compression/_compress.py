@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from skae._coding import LARGEST
-from skae._door import validate_rows
-from skae._message import EXACT, Message, fingerprint, pack, unpack
 from skae._sklearn import Interval, validate_parameter_constraints
-from skae._table import as_dtype, blocks, dense
-from skae._training import to_arrays
+from skae.compression._coding import LARGEST
+from skae.compression._format import EXACT, Message, fingerprint, pack, unpack
+from skae.data._rows import as_dtype, blocks, dense
+from skae.data._validation import validate_rows
+from skae.training._trainer import to_arrays
 
 SAMPLE_ROWS = 2000  # that steps are chosen on, before all rows are asked
 PROBE_DECODINGS = 20_000  # fewer rows for curvatures, where components are many
@@ -60,25 +60,27 @@ def steps_of_width(width, curvature: np.ndarray, largest: np.ndarray) -> np.ndar
     return np.maximum(steps.astype(np.float32), np.finfo(np.float32).tiny)
 
 
-def quantise(values: np.ndarray, steps) -> np.ndarray:
+def quantize(values: np.ndarray, steps) -> np.ndarray:
     """Return values as integers, in units of steps."""
     levels = np.rint(values / steps)
     return np.clip(levels, 1 - LARGEST, LARGEST - 1).astype(np.int64)
 
 
-def within(loss: Callable, codes: np.ndarray, steps_of: Callable, added_error: float):
+def error_test(
+    loss: Callable, codes: np.ndarray, steps_of: Callable, added_error: float
+):
     """Return a test of whether a width's steps add so little to the loss of codes."""
     exact = loss(codes)
     most = exact + added_error * max(exact, PERFECT)
 
     def fits(width):
         steps = steps_of(width)
-        return loss(quantise(codes, steps) * steps) <= most
+        return loss(quantize(codes, steps) * steps) <= most
 
     return fits
 
 
-def widest(fits: Callable, start: float) -> float:
+def max_width(fits: Callable, start: float) -> float:
     """Return the largest width that fits, to about 2 %."""
     width = start
     for _ in range(HALVINGS):
@@ -101,12 +103,12 @@ def corrections_of(rows, guess, step, allowed, dtype):
     `rows`, `guess` and `allowed`, the error that may remain, have the same shape.
     """
     with np.errstate(over="ignore"):
-        levels = quantise(rows - guess, step)
+        levels = quantize(rows - guess, step)
     error = np.abs(rows - as_dtype(guess + levels * step, dtype))
     return np.where(error <= allowed, levels, EXACT)
 
 
-def thinned(X, n_rows: int):
+def subsample(X, n_rows: int):
     """Return every so-manieth row, so that at most n_rows are left."""
     return X[:: -(-X.shape[0] // n_rows)]
 
@@ -171,7 +173,7 @@ class CompressionMixin:
         with torch.inference_mode():
             codes = self._unrounded(X)
             steps = self._steps(X, codes, added_error)
-            levels = quantise(codes, steps)
+            levels = quantize(codes, steps)
             corrections = self._corrections(X, levels * steps, max_error)
         return pack(Message(levels, steps, *corrections), self._fingerprint())
 
@@ -219,16 +221,16 @@ class CompressionMixin:
     def _steps(self, X, codes, added_error):
         """Return steps for the codes of rows, chosen on a part and tried on all."""
         n_few = max(100, PROBE_DECODINGS // codes.shape[1])
-        few = partial(self._mean_loss, thinned(X, n_few))
+        few = partial(self._mean_loss, subsample(X, n_few))
         steps_of = partial(
             steps_of_width,
-            curvature=curvatures(few, thinned(codes, n_few)),
+            curvature=curvatures(few, subsample(codes, n_few)),
             largest=np.abs(codes).max(axis=0),
         )
-        some = partial(self._mean_loss, thinned(X, SAMPLE_ROWS))
-        fits = within(some, thinned(codes, SAMPLE_ROWS), steps_of, added_error)
-        width = widest(fits, start=np.sqrt(added_error))
-        fits = within(partial(self._mean_loss, X), codes, steps_of, added_error)
+        some = partial(self._mean_loss, subsample(X, SAMPLE_ROWS))
+        fits = error_test(some, subsample(codes, SAMPLE_ROWS), steps_of, added_error)
+        width = max_width(fits, start=np.sqrt(added_error))
+        fits = error_test(partial(self._mean_loss, X), codes, steps_of, added_error)
         widths = width * NARROWING ** np.arange(HALVINGS)
         return steps_of(next(filter(fits, widths), widths[-1]))
 

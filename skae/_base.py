@@ -3,7 +3,7 @@
 from sklearn.base import BaseEstimator, clone
 
 
-class Spec(BaseEstimator):
+class Part(BaseEstimator):
     """Parameters without data, in the shape that scikit-learn searches and clones.
 
     A part (a network, a noise, a regularizer) never learns anything: `fit` builds what

@@ -13,7 +13,7 @@ def draw_seed(random_state) -> int:
     return int(check_random_state(random_state).randint(2**31 - 1))
 
 
-class Seeded(TorchDispatchMode):
+class SeededDispatch(TorchDispatchMode):
     """Let every random operation of this thread draw from one generator.
 
     Constructors of modules and users' own modules draw from torch's global generator

@@ -53,7 +53,7 @@ def as_dtype(X, dtype):
     return np.clip(X, limit.min, limit.max).astype(dtype)
 
 
-class Rows:
+class StandardizedRows:
     """Rows of a matrix, centred and divided by one number when they are read.
 
     Parameters

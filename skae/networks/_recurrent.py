@@ -6,9 +6,9 @@ import torch
 from sklearn.base import clone
 from torch import Tensor, nn
 
-from skae._model import n_products
 from skae._sklearn import Interval, StrOptions
-from skae.networks import Layer, Network, check_entries
+from skae.networks._base import Network, check_entries
+from skae.networks._layers import HeLinear, n_products
 
 CELLS = {"gru": nn.GRU, "lstm": nn.LSTM}
 
@@ -32,7 +32,7 @@ class RecurrentEncoder(nn.Module):
         super().__init__()
         self.shape = shape
         self.cell = cell
-        self.output = Layer(2 * n_states(cell), n_components, dtype=torch.float32)
+        self.output = HeLinear(2 * n_states(cell), n_components, dtype=torch.float32)
 
     @property
     def n_products(self) -> int:
@@ -69,10 +69,10 @@ class RecurrentDecoder(nn.Module):
         super().__init__()
         length, features = shape
         like = {"dtype": torch.float32}
-        self.code = Layer(n_components, cell.input_size, **like)
+        self.code = HeLinear(n_components, cell.input_size, **like)
         self.steps = nn.Parameter(torch.randn(length, cell.input_size, **like))
         self.cell = cell
-        self.output = Layer(n_states(cell), features, **like)
+        self.output = HeLinear(n_states(cell), features, **like)
 
     @property
     def n_products(self) -> int:
@@ -109,7 +109,7 @@ class Recurrent(Network):
         are sequences of one feature.
 
     cell : {"gru", "lstm"}, default="lstm"
-        Gated recurrent units, or long short-term memory, which take less time on
+        ReZero recurrent units, or long short-term memory, which take less time on
         processors.
 
     hidden_size : int, default=64

@@ -10,7 +10,8 @@ from sklearn.base import clone
 from torch import Tensor, nn
 
 from skae._sklearn import Interval, StrOptions
-from skae.networks import ACTIVATIONS, Layer, Network, check_entries
+from skae.networks._base import Network, check_entries
+from skae.networks._layers import ACTIVATIONS, HeLinear
 
 # By the number of dimensions that a kernel slides along.
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d}
@@ -28,7 +29,7 @@ def down(n_in: int, n_out: int, kernel_size: int, n_dims: int) -> nn.Module:
         n_in, n_out, kernel_size, stride=2, padding=kernel_size // 2,
         dtype=torch.float32,
     )  # fmt: skip
-    return he_initialised(layer, n_in * kernel_size**n_dims)
+    return he_initialized(layer, n_in * kernel_size**n_dims)
 
 
 def up(n_in: int, n_out: int, kernel_size: int, size: tuple[int, ...]) -> nn.Module:
@@ -39,11 +40,11 @@ def up(n_in: int, n_out: int, kernel_size: int, size: tuple[int, ...]) -> nn.Mod
         dtype=torch.float32,
     )  # fmt: skip
     # An output is reached by one in two entries of the kernel, along each dimension.
-    return he_initialised(layer, n_in * (kernel_size / 2) ** len(size))
+    return he_initialized(layer, n_in * (kernel_size / 2) ** len(size))
 
 
 @torch.no_grad()
-def he_initialised(layer: nn.Module, fan_in: float) -> nn.Module:
+def he_initialized(layer: nn.Module, fan_in: float) -> nn.Module:
     """Return the layer with weights of variance 2 / fan-in (He et al. 2015)."""
     layer.weight.normal_(0, math.sqrt(2 / fan_in))
     layer.bias.zero_()
@@ -54,7 +55,10 @@ def dense(sizes, activation: str) -> list[nn.Module]:
     """Return linear layers, each with an activation after it."""
     layers = []
     for n_in, n_out in pairwise(sizes):
-        layers += [Layer(n_in, n_out, dtype=torch.float32), ACTIVATIONS[activation]()]
+        layers += [
+            HeLinear(n_in, n_out, dtype=torch.float32),
+            ACTIVATIONS[activation](),
+        ]
     return layers
 
 
@@ -83,7 +87,7 @@ class FromMaps(nn.Module):
         return x.movedim(1, -1).flatten(1)
 
 
-class Stack(nn.Module):
+class FlatSequential(nn.Module):
     """Layers from flat rows to flat rows.
 
     Attributes
@@ -107,7 +111,7 @@ class Stack(nn.Module):
 
 
 @dataclass(frozen=True)
-class Plan:
+class ConvSpec:
     """What an encoder is made of, and the decoder in reverse.
 
     Attributes
@@ -139,17 +143,17 @@ class Plan:
         """Units of the last convolution, and of the linear layers."""
         return self.channels[-1] * math.prod(self.sizes[-1]), *self.hidden
 
-    def encoder(self, n_components: int) -> Stack:
+    def encoder(self, n_components: int) -> FlatSequential:
         """Return convolutions, then linear layers to a code."""
         shape = self.channels[0], *self.sizes[0]
         layers = [nn.Unflatten(1, shape), FromMaps(), *self._maps(0)]
         for n_in, n_out in pairwise(self.channels):
             layers += self._active(down(n_in, n_out, self.kernel_size, len(shape) - 1))
         layers += [FromMaps(), *dense(self.widths, self.activation)]
-        output = Layer(self.widths[-1], n_components, dtype=torch.float32)
-        return Stack(layers, output, self._n_products(n_components))
+        output = HeLinear(self.widths[-1], n_components, dtype=torch.float32)
+        return FlatSequential(layers, output, self._n_products(n_components))
 
-    def decoder(self, n_components: int) -> Stack:
+    def decoder(self, n_components: int) -> FlatSequential:
         """Return linear layers from a code, then transposed convolutions."""
         layers = dense((n_components, *self.widths[::-1]), self.activation)
         layers += self._maps(-1)
@@ -157,7 +161,7 @@ class Plan:
             n_in, n_out = self.channels[i], self.channels[i - 1]
             layers += self._active(up(n_in, n_out, self.kernel_size, self.sizes[i - 1]))
         *layers, output, _ = layers  # no activation at the end
-        return Stack(layers, output, self._n_products(n_components))
+        return FlatSequential(layers, output, self._n_products(n_components))
 
     def _maps(self, stage):
         return [ToMaps(self.channels[stage], self.sizes[stage])]
@@ -263,7 +267,7 @@ class Conv(Network):
         sizes = [tuple(size)]
         for _ in self.channels:
             sizes.append(halved(sizes[-1]))
-        plan = Plan(
+        plan = ConvSpec(
             channels=(n_channels, *self.channels),
             sizes=tuple(sizes),
             hidden=tuple(self.hidden_layer_sizes),

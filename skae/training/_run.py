@@ -5,9 +5,9 @@ import copy
 import numpy as np
 from torch import Tensor
 
-from skae._linear import LinearPath
-from skae._model import Autoencoder
-from skae._training import Batches, Trainer, annealed, set_training
+from skae.data._pca import LinearPath
+from skae.model._autoencoder import Autoencoder
+from skae.training._trainer import Batches, Trainer, set_training, warmup_cosine
 
 JUDGES = 500  # training rows that tell whether training went well
 WORSENED = 0.01  # of the mean's loss: what rounding does not explain
@@ -86,12 +86,14 @@ class Course:
         self.epochs = self.held_out = self.judges = None
         return self
 
-    def begin(self, n_epochs: int, schedule=annealed, patience=np.inf, tol=0.0) -> None:
+    def begin(
+        self, n_epochs: int, schedule=warmup_cosine, patience=np.inf, tol=0.0
+    ) -> None:
         """Plan epochs, from the state that the last ones ended in."""
         copy_all(self._state(), self.current)
         self.epochs = self.trainer.epochs(n_epochs, schedule)
         self.remaining, self.waited = n_epochs, 0
-        self.planned = n_epochs if schedule is annealed else 0
+        self.planned = n_epochs if schedule is warmup_cosine else 0
         self.patience, self.tol = patience, tol
 
     @property
@@ -107,7 +109,7 @@ class Course:
 
     def advance(self) -> None:
         """Train for one epoch, judge it, and keep the model if it is the best."""
-        self.model.regularizer.advance(self.progress)
+        self.model.regularizer.set_progress(self.progress)
         copy_all(self._state(), self.current)  # callbacks look at the kept state
         loss = next(self.epochs)
         judged = self.judge() if self.held_out else loss

@@ -8,18 +8,18 @@ import numpy as np
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
-from skae._layout import Numbers
 from skae._sklearn import (
     check_sample_weight,
     is_pandas_df,
     is_pandas_df_or_series,
     is_polars_df,
 )
-from skae._table import DTYPES, check_magnitude
+from skae.data._layout import NumericLayout
+from skae.data._rows import DTYPES, check_magnitude
 
 
 @dataclass(frozen=True)
-class Table:
+class TrainingData:
     """What `fit` was given, validated.
 
     Attributes
@@ -27,7 +27,7 @@ class Table:
     X : ndarray or CSR matrix of shape (n_samples, n_features)
         The rows to learn from.
 
-    layout : Numbers
+    layout : NumericLayout
         What a row stands for.
 
     weight : ndarray of shape (n_samples,) or None
@@ -38,12 +38,12 @@ class Table:
     """
 
     X: Any
-    layout: Numbers
+    layout: NumericLayout
     weight: np.ndarray | None = None
     X_val: Any = None
 
 
-def open_table(estimator, X, sample_weight, X_val, loss, *, reset):
+def validate_training_data(estimator, X, sample_weight, X_val, loss, *, reset):
     """Return the validated table, and what `fit` is to remember of how it came.
 
     The estimator is not touched: a `fit` that fails leaves the earlier model as it was.
@@ -57,7 +57,7 @@ def open_table(estimator, X, sample_weight, X_val, loss, *, reset):
     X, weight = weighted_rows(X, sample_weight)
     layout = loss.layout(X, shape) if reset else estimator._blueprint.layout
     X_val = None if X_val is None else validate_rows(door, X_val, layout)
-    return Table(X, layout, weight, X_val), seen
+    return TrainingData(X, layout, weight, X_val), seen
 
 
 def _first_rows(door, X):

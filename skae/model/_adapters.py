@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skae._layout import Numbers
+from skae.data._layout import NumericLayout
 
 
-def present_losses(elementwise: Callable, output: Tensor, target: Tensor) -> Tensor:
+def masked_losses(elementwise: Callable, output: Tensor, target: Tensor) -> Tensor:
     """Return the losses of what is there, and NaN where the target is NaN."""
     present = ~target.isnan()
     # The gradient of NaN is NaN even where it is multiplied by zero.
@@ -17,18 +17,18 @@ def present_losses(elementwise: Callable, output: Tensor, target: Tensor) -> Ten
     return torch.where(present, elementwise(output, target), torch.nan)
 
 
-class Reader(nn.Module):
+class InputAdapter(nn.Module):
     """Takes standardised rows as they are, and gives outputs as they are.
 
     Parameters
     ----------
-    layout : Numbers
+    layout : NumericLayout
         What a row stands for.
     """
 
     writable = True
 
-    def __init__(self, layout: Numbers):
+    def __init__(self, layout: NumericLayout):
         super().__init__()
 
     def start(self) -> None:
@@ -51,7 +51,7 @@ class Reader(nn.Module):
         return losses.mean(dim=1)
 
 
-class PaddedReader(Reader):
+class PaddedAdapter(InputAdapter):
     """Takes the mean for what is NaN, and leaves it out of the loss."""
 
     writable = False
@@ -62,19 +62,19 @@ class PaddedReader(Reader):
 
     def losses(self, elementwise, output: Tensor, target: Tensor) -> Tensor:
         """Return the loss of each entry; NaN after the end."""
-        return present_losses(elementwise, output, target)
+        return masked_losses(elementwise, output, target)
 
     def mean(self, losses: Tensor) -> Tensor:
         """Return each sample's mean loss over the steps that are there."""
         return losses.nanmean(dim=1)
 
 
-class TokenReader(Reader):
+class TokenAdapter(InputAdapter):
     """An embedding in, and a linear map to logits out.
 
     Parameters
     ----------
-    layout : Tokens
+    layout : TokenLayout
         Tells the size of the vocabulary and of the embedding.
     """
 
@@ -121,4 +121,4 @@ class TokenReader(Reader):
         return F.linear(numbers, self.logits, self.bias).flatten(1)
 
 
-READERS = {"numbers": Reader, "padded": PaddedReader, "tokens": TokenReader}
+READERS = {"numbers": InputAdapter, "padded": PaddedAdapter, "tokens": TokenAdapter}

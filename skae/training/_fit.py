@@ -7,18 +7,18 @@ import numpy as np
 import torch
 from sklearn.base import clone
 
-from skae import _recipe as recipe
-from skae._build import Blueprint
-from skae._course import Course
-from skae._door import Table
 from skae._generation import some_codes
-from skae._linear import LinearPath, n_axes_for_share
-from skae._solvers import FlatParameters, Solver, as_solver
-from skae._table import Rows
-from skae._training import Batches, Objective, Trainer, annealed, constant
+from skae.data._pca import LinearPath, n_axes_for_share
+from skae.data._rows import StandardizedRows
+from skae.data._validation import TrainingData
 from skae.losses import as_loss
-from skae.networks import for_rows
-from skae.regularizers import Ordered
+from skae.model._config import Blueprint
+from skae.networks._base import for_rows
+from skae.regularizers._ordered import Ordered
+from skae.training import _auto as recipe
+from skae.training._optimizers import FlatParameters, Solver, as_solver
+from skae.training._run import Course
+from skae.training._trainer import Batches, Objective, Trainer, constant, warmup_cosine
 
 SHARE_ROWS = 500  # rows that shares and shrinkages are measured on,
 SHARE_DECODINGS = 10_000  # fewer where so many codes would be decoded
@@ -60,7 +60,7 @@ class Choices:
         return replace(self, blueprint=earlier, products=products)
 
 
-def choose(estimator, table: Table, seed: int, **changes) -> Choices:
+def choose(estimator, table: TrainingData, seed: int, **changes) -> Choices:
     """Resolve an estimator's parameters for a table; `changes` override them."""
     p = {**estimator.get_params(deep=False), **changes}
     n, auto = table.X.shape[0], recipe.auto
@@ -93,7 +93,7 @@ def choose(estimator, table: Table, seed: int, **changes) -> Choices:
     )
 
 
-def blueprint(p: dict, table: Table, device: str) -> Blueprint:
+def blueprint(p: dict, table: TrainingData, device: str) -> Blueprint:
     """Return what parameters p say of the model."""
     n, layout = table.X.shape[0], table.layout.for_network(p["network"])
     k, regularizer = p["n_components"], p["regularizer"]
@@ -132,14 +132,14 @@ class Fit:
 
     Parameters
     ----------
-    table : Table
+    table : TrainingData
         The rows.
 
     choices : Choices
         What to do with them.
     """
 
-    def __init__(self, table: Table, choices: Choices):
+    def __init__(self, table: TrainingData, choices: Choices):
         self.table = table
         self.choices = choices
 
@@ -170,7 +170,7 @@ class Fit:
     def plan(self, course: Course) -> None:
         """Plan the course's epochs."""
         c = self.choices
-        schedule = constant if c.goes_on else annealed
+        schedule = constant if c.goes_on else warmup_cosine
         course.begin(c.max_iter, schedule, c.patience, c.tol)
 
     def settle(self, course: Course) -> Course:
@@ -184,7 +184,7 @@ class Fit:
         if self.choices.goes_on or not len(self.choices.held_out):
             self._cut(course, course)
             return course
-        guarded = course.model.regularizer.guarded
+        guarded = course.model.regularizer.compare_with_pca
         if guarded and not recipe.clearly_lower(*course.held_out_losses()):
             course.give_up()
             return self._once_more(course, n_epochs=0)
@@ -285,7 +285,9 @@ class Fit:
 
     def _rows(self, path, X, weight=None, index=None):
         c, layout = self.choices, self.choices.blueprint.layout
-        rows = Rows(X, *layout.standard(path), weight, index, layout.n_outputs)
+        rows = StandardizedRows(
+            X, *layout.standard(path), weight, index, layout.n_outputs
+        )
         return Batches(rows, c.blueprint.dtype, c.device)
 
     def _n_batches_of_all(self):

@@ -1,0 +1,1 @@
+"""Rows as bytes, by way of their codes."""

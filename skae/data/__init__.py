@@ -1,0 +1,1 @@
+"""Rows: validation, layout, standardization and PCA."""

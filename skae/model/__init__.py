@@ -1,0 +1,1 @@
+"""The model: an autoencoder and what it is built from."""
