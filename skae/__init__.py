@@ -1,20 +1,20 @@
 """Autoencoders as scikit-learn transformers: PCA's non-linear successor."""
 
-from skae._transformer import SKOPS_TRUSTED, AutoencoderTransformer
+from skae._transformer import AutoencoderTransformer
 from skae._version import __version__
 from skae.losses import CrossEntropy
-from skae.networks._base import Network
-from skae.networks._conv import Conv
-from skae.networks._mlp import MLP
-from skae.networks._modules import Modules
-from skae.networks._recurrent import Recurrent
+from skae.networks import MLP, Conv, Modules, Network, Recurrent
 from skae.noise import GaussianNoise, MaskingNoise, Noise, SwapNoise
-from skae.regularizers._base import Regularizer
-from skae.regularizers._contractive import Contractive
-from skae.regularizers._ordered import Ordered
-from skae.regularizers._prior import MMD, Adversarial
-from skae.regularizers._sparse import Sparse, TopK
-from skae.regularizers._variational import Variational
+from skae.regularizers import (
+    MMD,
+    Adversarial,
+    Contractive,
+    Ordered,
+    Regularizer,
+    Sparse,
+    TopK,
+    Variational,
+)
 
 __all__ = [
     "MLP",
@@ -40,6 +40,13 @@ __all__ = [
     "__version__",
 ]
 
-for _name in set(__all__) - {"SKOPS_TRUSTED", "__version__"}:
-    # Saved models name the public place, which survives a move of the code.
+_classes = set(__all__) - {"SKOPS_TRUSTED", "__version__"}
+for _name in _classes:
+    # Saved models name the public module, which stays when the code is moved.
     globals()[_name].__module__ = "skae"
+
+# The types that a file written by skops names, for `skops.io.load(trusted=...)`.
+# `Modules` holds torch modules, which skops cannot save; `Network` has no parameters.
+SKOPS_TRUSTED = tuple(
+    f"skae.{name}" for name in sorted(_classes - {"Modules", "Network"})
+)

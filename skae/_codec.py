@@ -1,120 +1,137 @@
-"""Reconstruction: a fitted autoencoder's codes, the rows they stand for, the error."""
+"""A codec: a fitted model without scikit-learn, from rows to codes and back."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
-from skae._sklearn import check_sample_weight
-from skae.data._rows import StandardizedRows, as_dtype, blocks, dense
-from skae.data._validation import validate_rows
+from skae.data._layout import Layout
+from skae.data._rows import StandardizedRows, cast_rows, dense, row_blocks
+from skae.model._autoencoder import Autoencoder
 
 
-class ReconstructionMixin:
-    """Codes, reconstructions and their errors, a block of rows at a time."""
+@dataclass(frozen=True)
+class Codec:
+    """Encoding, decoding and losses of validated rows, a block of rows at a time.
 
-    def score(self, X, y=None, sample_weight=None):
-        """Return the share of variance, or of the loss's deviance, that is explained.
+    Attributes
+    ----------
+    module : Autoencoder
+        The fitted model.
 
-        That is `1 - loss(model) / loss(mean)`, where the mean is that of the training
-        rows. It is 1 for a perfect reconstruction, 0 for the mean, and negative for a
-        model that is worse.
+    layout : Layout
+        The layout of a row.
 
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features), \
-                or array-like of the shape that `fit` saw
-            The rows.
+    mean : ndarray of shape (n_features,)
+        The mean by which rows are standardized.
 
-        y : None
-            Ignored.
+    scale : float
+        The scale by which rows are standardized.
 
-        sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts.
+    n_components : int
+        Number of columns of a code.
+    """
 
-        Returns
-        -------
-        score : float
-            The share.
-        """
-        check_is_fitted(self)
-        X = validate_rows(self, X)
-        weight = check_sample_weight(sample_weight, X, dtype=np.float64)
-        loss = null = 0.0
-        module = self.module_
-        with torch.inference_mode():
-            for block, rows in self._blocks(X):
-                output = module.decode(module.encode(rows))
-                constant = module.constant(rows)
-                loss += weight[block] @ mean_of(self._losses(rows, output))
-                null += weight[block] @ mean_of(self._losses(rows, constant))
-        return float(loss == 0) if null == 0 else float(1 - loss / null)
+    module: Autoencoder
+    layout: Layout
+    mean: np.ndarray
+    scale: float
+    n_components: int
 
-    def reconstruction_error(self, X, per_feature=False):
-        """Return the loss between rows and their reconstructions.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features), \
-                or array-like of the shape that `fit` saw
-            The rows.
-
-        per_feature : bool, default=False
-            Whether to return the loss of each entry, rather than the mean over
-            features.
-
-        Returns
-        -------
-        error : ndarray of shape (n_samples,) or (n_samples, n_features)
-            The error, in the loss's unit: the square of the data's for
-            "squared_error" and "huber" (whose bend is at `scale_`), the data's for
-            "absolute_error", none for the others.
-        """
-        check_is_fitted(self)
-        X = validate_rows(self, X)
-        errors = np.empty(X.shape if per_feature else X.shape[:1])
-        module = self.module_
-        unit = self.scale_**module.loss.power
-        with torch.inference_mode():
-            for block, rows in self._blocks(X):
-                losses = self._losses(rows, module.decode(module.encode(rows))) * unit
-                errors[block] = losses if per_feature else mean_of(losses)
-        return errors
-
-    def _encode(self, X):
-        codes = np.empty((X.shape[0], self.n_components_), dtype=X.dtype)
-        with torch.inference_mode():
-            for block, rows in self._blocks(X):
-                components = self.module_.encode(rows).cpu().numpy()
-                marked = self._blueprint.layout.marked(components, X[block])
-                codes[block] = as_dtype(marked, X.dtype)
+    def encode(self, X) -> np.ndarray:
+        """Return codes of shape (n_samples, n_components), in the float type of X."""
+        codes = np.empty((X.shape[0], self.n_components), dtype=X.dtype)
+        for block, components in self._encoded(X):
+            columns = self.layout.append_lengths(components, X[block])
+            codes[block] = cast_rows(columns, X.dtype)
         return codes
 
-    def _decode(self, codes):
-        layout = self._blueprint.layout
-        codes, marks = np.split(codes, [self.n_components_ - layout.n_marks], axis=1)
-        in_unit, decoded = self.module_.loss.reconstruction, []
-        with torch.inference_mode():
-            for block in blocks(len(codes), layout.n_outputs):
-                output = self.module_.decode(self.module_.as_input(dense(codes[block])))
-                rows = in_unit(output, self.mean_, self.scale_)
-                decoded.append(layout.typed(rows, codes.dtype))
-        return layout.restored(np.concatenate(decoded), marks)
+    def components(self, X) -> np.ndarray:
+        """Return the codes without lengths, as float64 numbers of the model's type."""
+        codes = np.empty((X.shape[0], self.n_components - self.layout.n_lengths))
+        for block, components in self._encoded(X):
+            codes[block] = components
+        return codes
 
-    def _blocks(self, X):
-        """Yield slices of rows, and the standardised rows as tensors."""
-        n_outputs = self._blueprint.layout.n_outputs
-        rows = StandardizedRows(X, self.mean_, self.scale_, width=n_outputs)
+    def decode(self, codes: np.ndarray) -> np.ndarray:
+        """Return rows in the shape that `fit` saw, in the float type of the codes."""
+        k = self.n_components - self.layout.n_lengths
+        components, lengths = np.split(codes, [k], axis=1)
+        rows = [
+            self.layout.cast(rows, codes.dtype)
+            for _, rows in self.decode_blocks(components)
+        ]
+        return self.layout.unflatten(np.concatenate(rows), lengths)
+
+    def decode_blocks(self, codes: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield blocks and their flat float64 rows in the unit of the data.
+
+        Codes have no lengths: shape (n_samples, n_components - n_lengths).
+        """
+        for block in row_blocks(len(codes), self.layout.n_outputs):
+            yield block, self._decode(dense(codes[block]))
+
+    def losses(self, X, codes=None) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield blocks and the losses of their entries, shape (n, n_features).
+
+        Parameters
+        ----------
+        X : ndarray or CSR matrix of shape (n_samples, n_features)
+            The rows.
+
+        codes : ndarray of shape (n_samples, n_components) or None, default=None
+            The codes to decode, by default those of the rows.
+        """
+        for block, rows in self._standardized(X):
+            yield block, self._losses(rows, None if codes is None else codes[block])
+
+    def total_losses(self, X, weight: np.ndarray) -> tuple[float, float]:
+        """Return the weighted sums of the rows' losses, and of those of the mean."""
+        total = null_total = 0.0
+        for block, rows in self._standardized(X):
+            total += weight[block] @ row_means(self._losses(rows))
+            null_total += weight[block] @ row_means(self._null_losses(rows))
+        return total, null_total
+
+    def _standardized(self, X):
+        """Yield blocks and their standardized rows as tensors."""
+        rows = StandardizedRows(X, self.mean, self.scale, width=self.layout.n_outputs)
         for block in rows.blocks():
-            yield block, self.module_.as_input(rows[block])
+            yield block, self.module.as_input(rows[block])
 
-    def _losses(self, rows, output):
-        """Return the loss of each entry of an output."""
-        loss = self.module_.loss
-        mean = torch.tensor(self.mean_).to(rows)  # a copy: it may lie on disk
-        target = loss.target(rows, mean, self.scale_)
-        return self.module_.losses(output, target).cpu().numpy().astype(np.float64)
+    def _encoded(self, X):
+        """Yield blocks and their codes without lengths, in the model's type."""
+        for block, rows in self._standardized(X):
+            with torch.inference_mode():
+                components = self.module.encode(rows).cpu().numpy()
+            yield block, components
+
+    @torch.inference_mode()
+    def _decode(self, codes):
+        output = self.module.decode(self.module.as_input(codes))
+        return self.module.loss.reconstruction(output, self.mean, self.scale)
+
+    @torch.inference_mode()
+    def _losses(self, rows, codes=None):
+        codes = (
+            self.module.encode(rows) if codes is None else self.module.as_input(codes)
+        )
+        return self._compare(rows, self.module.decode(codes))
+
+    @torch.inference_mode()
+    def _null_losses(self, rows):
+        return self._compare(rows, self.module.offset.expand(len(rows), -1))
+
+    def _compare(self, rows: Tensor, output: Tensor) -> np.ndarray:
+        """Return the losses of outputs, shape (n, n_features)."""
+        mean = torch.tensor(self.mean).to(rows)  # a copy: it may be memory-mapped
+        target = self.module.loss.target(rows, mean, self.scale)
+        losses = self.module.adapter.losses(output, target)
+        return losses.cpu().numpy().astype(np.float64)
 
 
-def mean_of(losses):
-    """Return each row's mean over what is there, shape (n_rows,)."""
+def row_means(losses: np.ndarray) -> np.ndarray:
+    """Return the mean of each row over the entries that are not NaN, (n_samples,)."""
     return np.nanmean(losses, axis=1)

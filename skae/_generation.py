@@ -1,143 +1,49 @@
-"""Generation: new rows, decoded from codes that are drawn or lie between two others."""
-
-import copy
-from numbers import Integral
+"""Generation: new rows, decoded from codes that are drawn or lie between two codes."""
 
 import numpy as np
 import torch
 from sklearn.mixture import GaussianMixture
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import check_random_state, check_scalar
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils import check_random_state
 from threadpoolctl import threadpool_limits
 
-from skae._sklearn import CONTAINERS, check_feature_names_in, get_output_config
-from skae._torch import SeededDispatch, draw_seed
-from skae.data._rows import StandardizedRows, as_dtype
-from skae.data._validation import one_row
+from skae._torch import SeededDispatch
 
-MOST_CODES = 1000  # kept of the training rows, to learn a density from
 N_CLUSTERS = (1, 2, 4, 8, 16, 32)
-NUMBERS_PER_PARAMETER = 8  # below that, clusters shrink to single rows
+NUMBERS_PER_PARAMETER = 8  # with fewer, clusters shrink to single rows
 
 
-class GenerationMixin:
-    """New rows from a fitted autoencoder, by way of its code."""
+def sample_codes(
+    regularizer, codes: np.ndarray, lengths: np.ndarray, n_samples: int, seed, fit_seed
+) -> np.ndarray:
+    """Draw new codes from the regularizer's prior, or else from a Gaussian mixture.
 
-    def sample(self, n_samples=1, random_state=None):
-        """Draw new rows that are like the training rows.
+    Parameters
+    ----------
+    regularizer : BaseRegularizer
+        May have a prior.
 
-        Codes are drawn and decoded. They come from the regularizer's prior where it has
-        one. Else they come from a Gaussian mixture that is fitted, by this method, to
-        the codes of at most 1000 training rows; the number of Gaussians and the shape
-        of their covariances are those of least BIC. That takes a part of a second, so
-        draw all the rows you need at once.
+    codes : ndarray of shape (n_stored, n_components) or (0, n_components)
+        Codes of training rows. Empty with a prior.
 
-        Parameters
-        ----------
-        n_samples : int, default=1
-            Number of rows.
+    lengths : ndarray of shape (n_stored, n_lengths)
+        Lengths of the same rows, if they are padded sequences.
 
-        random_state : int, RandomState instance or None, default=None
-            Determines the rows. The same int gives the same rows. No global random
-            state is used.
+    n_samples : int
+        Number of codes to draw.
 
-        Returns
-        -------
-        X : ndarray or DataFrame of shape (n_samples, ...)
-            Rows in the unit and float type of the training rows, in random order. A
-            data frame where `set_output` asks for one, or where `fit` was given one.
+    seed, fit_seed : int
+        Seeds of the draws, and of the mixture.
 
-        See Also
-        --------
-        interpolate : Rows between two given ones.
-
-        Examples
-        --------
-        >>> from sklearn.datasets import load_iris
-        >>> from skae import AutoencoderTransformer
-        >>> X = load_iris(as_frame=True).data
-        >>> model = AutoencoderTransformer(2, max_iter=20, random_state=0).fit(X)
-        >>> model.sample(100, random_state=0).shape
-        (100, 4)
-        """
-        check_is_fitted(self)
-        check_scalar(n_samples, "n_samples", Integral, min_val=1)
-        seed, regularizer = draw_seed(random_state), self.module_.regularizer
-        codes = prior_codes(regularizer, n_samples, self._codes.shape[1], seed)
-        if codes is None:
-            known = np.hstack([self._codes, self._marks])
-            codes = mixture_codes(known, self._seed, n_samples, seed)
-        else:
-            codes = np.hstack([codes, resample(self._marks, n_samples, seed)])
-        return self._like_training_rows(codes)
-
-    def interpolate(self, start, end, n_steps=10):
-        """Return rows on the way from one row to another, through the code.
-
-        The two rows' codes are joined by a straight line, and evenly spaced points on
-        it are decoded.
-
-        Parameters
-        ----------
-        start, end : array-like, Series or DataFrame of shape (n_features,) or \
-                (1, n_features), or array-like of the shape that `fit` saw
-            The two rows.
-
-        n_steps : int, default=10
-            Number of rows to return, at least 2.
-
-        Returns
-        -------
-        X : ndarray or DataFrame of shape (n_steps, ...)
-            The rows; the first and the last are the reconstructions of `start` and
-            `end`. Unit, float type and container are as in `sample`.
-
-        See Also
-        --------
-        sample : New rows that are like the training rows.
-
-        Examples
-        --------
-        >>> from sklearn.datasets import load_iris
-        >>> from skae import AutoencoderTransformer
-        >>> X = load_iris().data
-        >>> model = AutoencoderTransformer(2, max_iter=20, random_state=0).fit(X)
-        >>> model.interpolate(X[0], X[-1], n_steps=5).shape
-        (5, 4)
-        """
-        check_is_fitted(self)
-        check_scalar(n_steps, "n_steps", Integral, min_val=2)
-        start, end = one_row(self, start, "start"), one_row(self, end, "end")
-        codes = np.linspace(self._encode(start)[0], self._encode(end)[0], n_steps)
-        return self._like_training_rows(codes)
-
-    def _like_training_rows(self, codes):
-        """Return decoded codes in the float type and container of the training rows."""
-        rows = self._decode(as_dtype(codes, self._dtype))
-        asked = get_output_config("transform", self)["dense"]
-        container = self._container if asked == "default" else asked
-        if container == "default" or rows.ndim > 2:
-            return rows
-        names = check_feature_names_in(self)
-        return CONTAINERS[container].create_container(rows, rows, columns=names)
-
-
-def some_codes(model, rows: StandardizedRows, layout):
-    """Return codes and marks of at most 1000 rows, to learn a density from.
-
-    There are no codes, but still their width, where they have a prior.
+    Returns
+    -------
+    codes : ndarray of shape (n_samples, n_components + n_lengths)
+        Codes in random order.
     """
-    chosen = representatives(len(rows), rows.weight, min(MOST_CODES, len(rows)))
-    some = copy.copy(rows)
-    some.index = chosen if rows.index is None else rows.index[chosen]
-    with torch.no_grad():
-        tensors = (torch.from_numpy(some[b]).to(model.offset) for b in some.blocks())
-        codes = torch.cat([model.encode(tensor) for tensor in tensors])
-    codes, marks = codes.cpu().numpy(), layout.marks(some.X[some.index])
-    if prior_codes(model.regularizer, 1, codes.shape[1], seed=0) is not None:
-        codes = codes[:0]
-    return codes, marks.astype(codes.dtype)
+    drawn = prior_codes(regularizer, n_samples, codes.shape[1], seed)
+    if drawn is not None:
+        return np.hstack([drawn, resample(lengths, n_samples, seed)])
+    return mixture_codes(np.hstack([codes, lengths]), fit_seed, n_samples, seed)
 
 
 def resample(rows: np.ndarray, n_samples: int, seed: int) -> np.ndarray:
@@ -145,17 +51,10 @@ def resample(rows: np.ndarray, n_samples: int, seed: int) -> np.ndarray:
     return rows[np.random.default_rng(seed).integers(len(rows), size=n_samples)]
 
 
-def representatives(n_rows: int, weight, n_chosen: int) -> np.ndarray:
-    """Return indices of evenly spaced rows, each about as often as its weight asks."""
-    middles = (np.arange(n_chosen) + 0.5) / n_chosen
-    if weight is None:
-        return (middles * n_rows).astype(int)
-    ends = np.cumsum(weight)
-    return np.searchsorted(ends, middles * ends[-1], side="right")
-
-
-def prior_codes(regularizer, n_samples: int, n_components: int, seed: int):
-    """Return codes drawn from the regularizer's prior, or None where it has none."""
+def prior_codes(
+    regularizer, n_samples: int, n_components: int, seed: int
+) -> np.ndarray | None:
+    """Return codes drawn from the regularizer's prior, or None if it has none."""
     generator = torch.Generator().manual_seed(seed)
     with torch.device("cpu"), torch.no_grad(), SeededDispatch(generator):
         codes = regularizer.prior(n_samples, n_components, generator)
@@ -169,25 +68,27 @@ def prior_codes(regularizer, n_samples: int, n_components: int, seed: int):
     return codes.cpu().numpy()
 
 
-def mixture_codes(codes, fit_seed: int, n_samples: int, seed: int) -> np.ndarray:
-    """Return codes drawn from a mixture fitted to some codes, in random order."""
+def mixture_codes(
+    codes: np.ndarray, fit_seed: int, n_samples: int, seed: int
+) -> np.ndarray:
+    """Return codes drawn from a mixture fitted to other codes, in random order."""
     codes = codes.astype(np.float64)
     scaler = StandardScaler().set_output(transform="default").fit(codes)
-    with threadpool_limits(1):  # threads on so few rows cost more than they bring
+    with threadpool_limits(1):  # on so few rows more threads are slower
         mixture = gaussian_mixture(scaler.transform(codes), fit_seed)
-    draws = check_random_state(seed)
-    drawn, _ = mixture.set_params(random_state=draws).sample(n_samples)
-    # A mixture returns one Gaussian's samples after the other's.
-    return scaler.inverse_transform(drawn)[draws.permutation(n_samples)]
+    random_state = check_random_state(seed)
+    drawn, _ = mixture.set_params(random_state=random_state).sample(n_samples)
+    # `sample` returns the draws of one Gaussian after another.
+    return scaler.inverse_transform(drawn)[random_state.permutation(n_samples)]
 
 
 def gaussian_mixture(codes: np.ndarray, seed: int) -> GaussianMixture:
-    """Return the mixture of least BIC, of those that the codes are enough for."""
+    """Return the mixture of lowest BIC, among those that the codes suffice to fit."""
     if len(codes) == 1:
         codes = np.repeat(codes, 2, axis=0)  # the fewest that a mixture accepts
     n_distinct = len(np.unique(codes.round(6), axis=0))
     mixtures = [
-        # So many iterations are never reached: a warning would tell of nothing.
+        # EM converges long before 10,000 iterations, so that it never warns.
         GaussianMixture(m, covariance_type=kind, max_iter=10_000, random_state=seed)
         for m, kind in candidate_mixtures(n_distinct, codes.shape[1])
     ]
@@ -195,17 +96,17 @@ def gaussian_mixture(codes: np.ndarray, seed: int) -> GaussianMixture:
 
 
 def candidate_mixtures(n_codes: int, n_components: int) -> list[tuple[int, str]]:
-    """Return the mixtures, as (number, covariances), with enough codes to fit them."""
+    """Return the mixtures, as (n_clusters, covariance_type), with enough codes."""
     most = n_codes * n_components / NUMBERS_PER_PARAMETER
     return [
         (m, kind)
         for m in N_CLUSTERS
-        for kind, n_parameters in sizes(m, n_components).items()
-        if n_parameters <= most
+        for kind, count in n_parameters(m, n_components).items()
+        if count <= most
     ] or [(1, "diag")]
 
 
-def sizes(m: int, k: int) -> dict[str, int]:
+def n_parameters(m: int, k: int) -> dict[str, int]:
     """Return the number of parameters of m Gaussians in k dimensions, by covariance."""
     means, symmetric = m * k, k * (k + 1) // 2
     return {

@@ -1,13 +1,45 @@
-"""Random numbers that come from a generator of ours, whatever the code that draws."""
+"""The only module that touches torch's global state: threads, modes, random numbers."""
+
+import os
+from contextlib import contextmanager
+from functools import cache
 
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
 from torch.utils._python_dispatch import TorchDispatchMode
 
+if hasattr(os, "register_at_fork"):
+    # A forked child inherits OpenMP's state but not its threads, and hangs when it
+    # waits for them (pytorch#17199).
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+
+
+@contextmanager
+def isolated_torch(n_threads: int = 1):
+    """Compute without gradients, whatever the caller's settings are.
+
+    The number of torch's threads is process-wide. It is restored afterwards, also after
+    an error.
+
+    Parameters
+    ----------
+    n_threads : int, default=1
+        The number of threads. Small products are fastest on one.
+    """
+    before = torch.get_num_threads()
+    if n_threads != before:
+        torch.set_num_threads(n_threads)
+    try:
+        with torch.inference_mode(False), torch.no_grad():
+            yield
+    finally:
+        if n_threads != before:
+            torch.set_num_threads(before)
+
 
 def draw_seed(random_state) -> int:
-    """Draw the one seed of a call; None takes it from the operating system."""
+    """Draw the seed of a call; None draws it from the operating system's entropy."""
     if random_state is None:
         return int(np.random.default_rng().integers(2**31))
     return int(check_random_state(random_state).randint(2**31 - 1))
@@ -16,19 +48,19 @@ def draw_seed(random_state) -> int:
 class SeededDispatch(TorchDispatchMode):
     """Let every random operation of this thread draw from one generator.
 
-    Constructors of modules and users' own modules draw from torch's global generator
-    and take no other. `torch.random.fork_rng` around them is not safe among threads;
-    this mode is, since it hands each operation the generator as an argument.
+    Constructors of modules, and many users' modules, draw from torch's global generator
+    and accept no other. `torch.random.fork_rng` around them is not thread-safe. This
+    mode is: it passes the generator to each operation as an argument.
 
     Parameters
     ----------
     generator : torch.Generator
-        Where random numbers come from.
+        The source of random numbers.
 
     Attributes
     ----------
     n_unseeded : int
-        How many operations drew random numbers without a generator of their own.
+        Number of operations that drew random numbers without a generator.
     """
 
     def __init__(self, generator: torch.Generator):
@@ -38,44 +70,36 @@ class SeededDispatch(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls):
-        # Else the first operation imports torch's compiler, which takes a second.
+        # Otherwise the first operation imports torch's compiler, which takes a second.
         return False
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        """Run the operation, with the generator if it draws and was given none."""
+        """Run the operation, with the generator if it is random and has none."""
         kwargs = dict(kwargs or {})
-        if torch.Tag.nondeterministic_seeded in func.tags:
-            if _fills_nothing(func, args):
-                return args[0]
-            func, kwargs = self._seeded(func, kwargs)
+        if torch.Tag.nondeterministic_seeded not in func.tags:
+            return func(*args, **kwargs)
+        if func.overloadpacket.__name__.endswith("_") and args[0].is_meta:
+            # A tensor without memory stays as it is. torch would import its compiler.
+            return args[0]
+        if kwargs.get("generator") is None:
+            self.n_unseeded += 1
+            func, accepts_generator = overload_with_generator(func)
+            if accepts_generator:
+                kwargs["generator"] = self.generator
         return func(*args, **kwargs)
 
-    def _seeded(self, func, kwargs):
-        if kwargs.get("generator") is not None:
-            return func, kwargs
-        self.n_unseeded += 1
-        func = _seedable(func)
-        if "generator" in _arguments(func):
-            kwargs["generator"] = self.generator
-        return func, kwargs
 
+@cache
+def overload_with_generator(func):
+    """Return the overload of an operation that accepts a generator, and True.
 
-def _fills_nothing(func, args):
-    """Tell whether numbers are drawn into a tensor that has no memory.
-
-    That would draw none, but torch's way of doing so imports its compiler.
+    If there is none, return the operation itself, and False.
     """
-    in_place = func.overloadpacket.__name__.endswith("_")
-    return in_place and args[0].is_meta
-
-
-def _seedable(func):
-    """Return the overload that takes the same arguments and a generator, if any."""
     packet = func.overloadpacket
     overloads = [func, *(getattr(packet, name) for name in packet.overloads())]
-    wanted = [*_arguments(func), "generator"]
-    return next((o for o in overloads if sorted(_arguments(o)) == sorted(wanted)), func)
-
-
-def _arguments(func):
-    return [argument.name for argument in func._schema.arguments]
+    names = [[argument.name for argument in o._schema.arguments] for o in overloads]
+    wanted = {*names[0], "generator"}
+    for overload, arguments in zip(overloads, names, strict=True):
+        if set(arguments) == wanted:
+            return overload, True
+    return func, False

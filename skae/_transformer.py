@@ -1,8 +1,10 @@
-"""`AutoencoderTransformer`: parameters, doors, fit, transform, scores, state."""
+"""`AutoencoderTransformer`: parameters, fit, transform, inverse_transform, state."""
 
 import warnings
+from collections.abc import Callable
 from contextlib import contextmanager
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,60 +15,64 @@ from sklearn.base import (
 )
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_array
+from sklearn.utils import check_array, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from skae._base import copy_if_default
-from skae._codec import ReconstructionMixin
-from skae._generation import GenerationMixin
+from skae._codec import Codec, row_means
+from skae._generation import sample_codes
 from skae._sklearn import (
-    HasMethods,
+    CONTAINERS,
     Interval,
     RealNotInt,
     StrOptions,
     check_feature_names_in,
+    check_sample_weight,
     fit_context,
+    get_output_config,
+    validate_parameter_constraints,
 )
-from skae._torch import draw_seed
+from skae._torch import draw_seed, isolated_torch
 from skae._version import __version__
-from skae.compression._compress import CompressionMixin
-from skae.data._rows import DTYPES
-from skae.data._validation import validate_rows, validate_training_data
-from skae.losses import LOSSES, as_loss
-from skae.model._config import INITS, Blueprint, check_attributes
+from skae.compression._compress import compress, decompress
+from skae.data._rows import ROW_DTYPES, cast_rows
+from skae.data._validation import one_row, validate_rows, validate_training_data
+from skae.losses import CrossEntropy, as_loss
+from skae.model._config import (
+    PART_CONSTRAINTS,
+    ModelConfig,
+    check_attributes,
+    to_arrays,
+)
+from skae.networks._base import Network
 from skae.networks._mlp import MLP
-from skae.training._fit import Fit, choose
+from skae.noise import Noise
+from skae.regularizers._base import Regularizer
+from skae.training._auto import resolve_params
+from skae.training._fit import (
+    FitResult,
+    continue_fit,
+    fit_model,
+    fitted_attributes,
+    resume_run,
+    run_from_fitted,
+    start_at_pca,
+)
 from skae.training._optimizers import SOLVERS
-from skae.training._trainer import isolated_torch, to_arrays
+from skae.training._trainer import constant
 
 DEFAULT_NETWORK = MLP()
+INPUT_ATTRIBUTES = ("n_features_in_", "feature_names_in_")
 
-# The types that a file written by skops names and that its reader is to trust.
-SKOPS_TRUSTED = (
-    "skae.Adversarial",
-    "skae.AutoencoderTransformer",
-    "skae.Contractive",
-    "skae.Conv",
-    "skae.CrossEntropy",
-    "skae.GaussianNoise",
-    "skae.MLP",
-    "skae.MMD",
-    "skae.MaskingNoise",
-    "skae.Noise",
-    "skae.Ordered",
-    "skae.Recurrent",
-    "skae.Regularizer",
-    "skae.Sparse",
-    "skae.SwapNoise",
-    "skae.TopK",
-    "skae.Variational",
-)
+COUNT = Interval(Integral, 1, None, closed="left")
+COMPRESS_CONSTRAINTS = {
+    "added_error": [Interval(Real, 0, None, closed="neither")],
+    "max_error": [Interval(Real, 0, None, closed="neither"), None],
+}
+DECOMPRESS_CONSTRAINTS = {"max_bytes": [COUNT]}
 
 
 class AutoencoderTransformer(
-    CompressionMixin,
-    GenerationMixin,
-    ReconstructionMixin,
     ClassNamePrefixFeaturesOutMixin,
     CallbackSupportMixin,
     TransformerMixin,
@@ -74,9 +80,10 @@ class AutoencoderTransformer(
 ):
     r"""Non-linear dimensionality reduction by an autoencoder that starts at PCA.
 
-    An encoder e maps each row x to a code z of `n_components` numbers and a decoder d
-    maps it back; both are trained so that `d(e(x))` is close to x. Beside each network
-    runs a linear map, set to the solution of PCA, and the networks start at zero:
+    An encoder e maps each row x to a code z of `n_components` numbers, and a decoder d
+    maps the code back. Both are trained so that `d(e(x))` is close to x. Each is a
+    network f or g beside a linear skip connection W, which is set to PCA's solution
+    before training. The networks start at zero:
 
     .. math::
 
@@ -84,48 +91,52 @@ class AutoencoderTransformer(
         \hat x = (W_d z + g(z)) \, s + m, \qquad
         \tilde x = (x - m) / s
 
-    with the mean m and one number s, the root mean square of all centred entries. So
-    before the first step the model is PCA, training only improves on it, and the state
-    that is best on held-out rows is kept.
+    Here m is the mean, and s is one number, the root mean square of all centered
+    entries. Before the first step the model is PCA. Training improves on it, and the
+    epoch with the lowest loss on validation rows is kept.
 
-    As in PCA, features of different units should be standardised first.
+    As with PCA, standardize features of different units first.
 
     Parameters
     ----------
     n_components : int or float, default=2
-        Width of the code. With a float in (0, 1), the components are trained in order
-        of importance (see :class:`Ordered`), and the fewest are kept that explain this
-        share of the variance of held-out rows. For sequences of different lengths one
-        column is the length.
+        Number of columns of the codes. With a float in (0, 1), the components are
+        trained in order of importance (see :class:`Ordered`), and the fewest components
+        are kept that explain this share of the variance of the validation rows. For
+        sequences of different lengths, the last column is the length.
 
     network : MLP, Conv, Recurrent, Modules or callable, default=MLP()
-        What builds encoder and decoder. A callable
+        Builds the encoder and the decoder. A callable
         `network(n_features, n_components, n_samples)` returns two `torch.nn.Module`,
-        from (n, n_features) to (n, n_components) and back, for tokens with
-        `n_features` numbers of their embeddings. It is called again when a saved model
+        from (n, n_features) to (n, n_components) and back. For tokens, `n_features` is
+        the width of their embeddings. The callable is called again when a saved model
         is loaded.
 
     init : {"pca", "random"}, default="pca"
-        Start at PCA's solution, or with networks alone, at random weights.
+        Start at PCA's solution, or leave out the skip connections and start at random
+        weights.
 
     loss : str, CrossEntropy or callable, default="squared_error"
-        What is minimised, averaged over features and samples: "squared_error",
-        "absolute_error", "huber", "log_loss", "brier", "poisson" or "cross_entropy".
-        "log_loss" (binary cross-entropy) and "brier" (squared error) have a sigmoid
-        output and need data in [0, 1]; "poisson" has an exponential output and needs
-        data >= 0; "cross_entropy" has a softmax output and needs rows of tokens,
-        integers from 0 on, which are embedded; :class:`CrossEntropy` states the size of
-        their vocabulary. The others have a linear output and are
-        computed in standardised units, as is a callable `loss(output, target)`, which
-        returns the loss of each entry as a tensor.
+        The reconstruction loss, averaged over features and samples:
+
+        - "squared_error", "absolute_error" and "huber" are computed in standardized
+          units;
+        - "log_loss" (binary cross-entropy) and "brier" (squared error) have a sigmoid
+          output and need data in [0, 1];
+        - "poisson" has an exponential output and needs data >= 0;
+        - "cross_entropy" has a softmax output and needs rows of tokens, integers from
+          0 on, which are embedded. :class:`CrossEntropy` sets the size of their
+          vocabulary;
+        - a callable `loss(output, target)` returns the loss of each entry as a tensor,
+          in standardized units.
 
     noise : Noise, callable or None, default=None
-        What is done to the rows that are encoded in training; the rows themselves must
-        be reconstructed. A callable `noise(batch)` takes standardised rows.
+        Corrupts the encoder's input in training; the clean rows are reconstructed. A
+        callable `noise(batch)` takes standardized rows.
 
     regularizer : Regularizer, callable or None, default=None
-        What the code is asked to be. A callable `regularizer(codes)` returns a penalty
-        for each sample, of shape (n_samples,).
+        Penalizes or constrains the codes. A callable `regularizer(codes)` returns a
+        penalty for each sample, of shape (n_samples,).
 
     solver : {"adamw", "adam", "rmsprop", "sgd", "lbfgs"} or callable, default="adamw"
         The optimizer: Adam with decoupled weight decay, Adam, RMSprop, gradient descent
@@ -134,113 +145,120 @@ class AutoencoderTransformer(
         own.
 
     learning_rate : float, default=3e-3
-        The largest step size. It rises to it over the first 5 % of the steps, and falls
-        to zero along a cosine; it is constant where training may go on, with
-        `partial_fit` or `warm_start`. "lbfgs" does not use it.
+        The largest step size. It is reached after the first 5 % of the steps, and
+        decreases to zero along a cosine. With `partial_fit` or `warm_start`, it is
+        constant. "lbfgs" ignores it.
 
     alpha : "auto" or float, default="auto"
-        Strength of the penalty on the networks' matrices (never on the linear maps):
-        for "adamw" the rate of decay per unit of learning rate, "auto" being
-        `min(1, 500 / n_samples)`; for the others the factor of half the sum of squares
-        that is added to the loss, "auto" being 1e-4.
+        Strength of the penalty on the networks' weight matrices. Skip connections are
+        not penalized. For "adamw" it is the rate of decay per unit of learning rate,
+        and "auto" is `min(1, 500 / n_samples)`. For the other solvers it is the factor
+        of half the sum of squares that is added to the loss, and "auto" is 1e-4.
 
     batch_size : "auto" or int, default="auto"
-        The largest number of rows in a step. With "auto", the power of two nearest to
-        n_samples / 16 between 32 and 256; all rows up to 64 or for "lbfgs".
+        The largest number of rows in a step. "auto" is the power of two nearest to
+        n_samples / 16 between 32 and 256, and all rows up to 64 rows or for "lbfgs".
 
     max_iter : "auto" or int, default="auto"
-        Number of epochs. With "auto", as many as make 1500 steps, 3000 from 1000 rows
-        or 4000 from 10,000 rows on; one below 40 rows. With 0 the model is PCA.
+        Number of epochs. "auto" is the number that makes 1500 steps, 3000 from 1000
+        rows or 4000 from 10,000 rows on, and one below 40 rows. With 0 the model is
+        PCA.
 
     early_stopping : "auto" or bool, default="auto"
-        Whether to hold out rows, judge each epoch by them, and keep the best. With
-        "auto" 10 % are held out, at least 100 and at most 1000 but never more than a
-        quarter, and none if that leaves fewer than 10. If the network is not
-        significantly better than PCA on them, the result is PCA of all rows. Else,
-        below 5000 rows, the network is trained once more, on all rows.
+        Whether to keep the epoch of lowest loss on validation rows, which are not used
+        for training. "auto" uses `validation_fraction` of the rows, at least 100 and at
+        most 1000 but never more than a quarter, and none if fewer than 10 are left. If
+        the network is not significantly better than PCA on them, the fitted model is
+        PCA of all rows. Otherwise, below 5000 rows, the network is fitted again on all
+        rows.
 
     validation_fraction : float, default=0.1
-        Share of rows to hold out.
+        Share of the rows that are used for validation.
 
     n_iter_no_change : "auto" or int, default="auto"
-        Number of epochs without improvement after which training stops; a quarter of
-        all epochs, but at least 8, with "auto".
+        Number of epochs without improvement after which training stops. "auto" is a
+        quarter of all epochs, but at least 8.
 
     tol : float, default=0.0
-        The smallest improvement that counts, as a share of the best loss.
+        The smallest decrease of the loss that counts as an improvement, as a share of
+        the lowest loss.
 
     warm_start : bool, default=False
-        Whether `fit` goes on from the last one's state, at a constant learning rate.
+        Whether `fit` continues from the last fit's state, at a constant learning rate.
 
     device : "auto", str or torch.device, default="auto"
-        Where to compute. "auto" is "cuda" or "mps" where there is one, else "cpu".
+        The device to compute on. "auto" is "cuda" or "mps" if available, else "cpu".
 
     precision : {"auto", "bfloat16", "float32", "float64"}, default="auto"
-        What to compute in. "auto" is "float64" for float64 input of at most 500 rows,
-        else "float32". "bfloat16" is for products in training alone: faster for wide
-        networks on processors and GPUs that know it, and an error on others.
+        The floating point type. "auto" is "float64" for float64 data of at most 500
+        rows, else "float32". "bfloat16" applies to products in training only. It is
+        faster for wide networks on processors and GPUs that support it, and raises an
+        error on others.
 
     random_state : int, RandomState instance or None, default=None
-        Determines weights, held-out rows and batches. The same int gives the same bits,
-        on the same machine with the same versions. No global random state is used.
+        Determines weights, validation rows and batches. The same int gives the same
+        bits on the same machine with the same versions. Global random states are
+        neither used nor changed.
 
     verbose : int, default=0
-        Print a line for every epoch if positive. See also
+        Whether to print a line for every epoch. See also
         :class:`sklearn.callback.ProgressBar`.
 
     Attributes
     ----------
     n_components_ : int
-        Width of the code.
+        Number of columns of the codes.
 
     mean_ : ndarray of shape (n_features,)
-        Mean of the rows that were learned from; 0 for tokens.
+        Mean of the training rows; 0 for tokens.
 
     scale_ : float
-        Root mean square of their centred entries; 1 for tokens.
+        Root mean square of the centered entries of the training rows; 1 for tokens.
 
     module_ : torch.nn.Module
-        The model, with methods `encode` and `decode` of standardised tensors.
+        The model, with methods `encode` and `decode` of standardized tensors.
 
     explained_variance_ratio_ : ndarray of shape (n_components,)
-        What each component adds, in order, to the share of variance (for other losses:
-        of deviance) explained; components not yet added are zero. Measured on at most
-        500 of the rows, fewer where there are many components.
+        The share of the variance (for other losses: of the deviance) that each
+        component adds to the share explained by the components before it, with the
+        components after it at zero. Computed on at most 500 of the training rows, and
+        on fewer for more than 20 components.
 
     loss_curve_ : list of float
-        Mean training loss of each epoch, in standardised units.
+        Mean training loss of each epoch, in standardized units.
 
     validation_loss_curve_ : list of float
-        Loss on the held-out rows after each epoch; empty where there are none.
+        Loss on the validation rows after each epoch; empty without validation rows.
 
     n_active_components_ : int
-        Number of components that vary over at most 500 of the rows: with a standard
-        deviation of 0.1 under a prior, else of 1 % of the largest.
+        Number of components that vary over at most 500 of the training rows: with a
+        standard deviation above 0.1 if the regularizer has a prior, else above 1 % of
+        the largest.
 
     best_iter_ : int
-        The epoch that was best on them; 0 is PCA.
+        The epoch of the lowest validation loss; 0 is PCA.
 
     n_iter_ : int
-        Number of epochs run, those on all rows included.
+        Number of epochs run, including those of the fit on all rows.
 
     batch_size_, max_iter_ : int
-        What "auto" chose.
+        The resolved values of `batch_size` and `max_iter`.
 
     alpha_ : float
-        What "auto" chose.
+        The resolved value of `alpha`.
 
     precision_, device_ : str
-        What "auto" chose.
+        The resolved values of `precision` and `device`.
 
     n_features_in_ : int
         Number of features seen in `fit`.
 
     feature_names_in_ : ndarray of shape (n_features,)
-        Names of features seen in `fit`, where all are strings.
+        Names of features seen in `fit`, if all are strings.
 
     See Also
     --------
-    sklearn.decomposition.PCA : The linear solution, which this one starts at.
+    sklearn.decomposition.PCA : The linear solution, from which training starts.
     MLP : The default network, for tables.
     Conv : For images and signals.
     Recurrent : For sequences.
@@ -248,8 +266,8 @@ class AutoencoderTransformer(
 
     Notes
     -----
-    Ctrl-C ends `fit` with KeyboardInterrupt and leaves the best model so far. Any other
-    error leaves the earlier model.
+    Ctrl-C ends `fit` with KeyboardInterrupt and leaves the best model so far. After any
+    other error the estimator is as it was before.
 
     References
     ----------
@@ -275,29 +293,16 @@ class AutoencoderTransformer(
     """
 
     _parameter_constraints = {
-        "n_components": [
-            Interval(Integral, 1, None, closed="left"),
-            Interval(RealNotInt, 0, 1, closed="neither"),
-        ],
-        "network": [callable],
-        "init": [StrOptions(set(INITS))],
-        "loss": [StrOptions(set(LOSSES)), HasMethods(["elementwise"]), callable],
-        "noise": [HasMethods(["corrupt", "_validate_params"]), callable, None],
-        "regularizer": [HasMethods(["penalty", "_validate_params"]), callable, None],
+        "n_components": [COUNT, Interval(RealNotInt, 0, 1, closed="neither")],
+        **PART_CONSTRAINTS,
         "solver": [StrOptions(set(SOLVERS)), callable],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
-        "batch_size": [
-            StrOptions({"auto"}),
-            Interval(Integral, 1, None, closed="left"),
-        ],
+        "batch_size": [StrOptions({"auto"}), COUNT],
         "max_iter": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
         "early_stopping": [StrOptions({"auto"}), "boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [
-            StrOptions({"auto"}),
-            Interval(Integral, 1, None, closed="left"),
-        ],
+        "n_iter_no_change": [StrOptions({"auto"}), COUNT],
         "tol": [Interval(Real, 0, 1, closed="left")],
         "warm_start": ["boolean"],
         "device": [str, torch.device],
@@ -311,29 +316,47 @@ class AutoencoderTransformer(
         "https://skae.readthedocs.io/en/stable/generated/skae.{estimator_name}.html"
     )
 
+    n_components_: int
+    mean_: np.ndarray
+    scale_: float
+    module_: torch.nn.Module
+    explained_variance_ratio_: np.ndarray
+    loss_curve_: list[float]
+    validation_loss_curve_: list[float]
+    n_active_components_: int
+    best_iter_: int
+    n_iter_: int
+    batch_size_: int
+    max_iter_: int
+    alpha_: float
+    precision_: str
+    device_: str
+    n_features_in_: int
+    feature_names_in_: np.ndarray
+
     def __init__(
         self,
-        n_components=2,
+        n_components: int | float = 2,
         *,
-        network=DEFAULT_NETWORK,
-        init="pca",
-        loss="squared_error",
-        noise=None,
-        regularizer=None,
-        solver="adamw",
-        learning_rate=3e-3,
-        alpha="auto",
-        batch_size="auto",
-        max_iter="auto",
-        early_stopping="auto",
-        validation_fraction=0.1,
-        n_iter_no_change="auto",
-        tol=0.0,
-        warm_start=False,
-        device="auto",
-        precision="auto",
-        random_state=None,
-        verbose=0,
+        network: Network | Callable = DEFAULT_NETWORK,
+        init: str = "pca",
+        loss: str | CrossEntropy | Callable = "squared_error",
+        noise: Noise | Callable | None = None,
+        regularizer: Regularizer | Callable | None = None,
+        solver: str | Callable = "adamw",
+        learning_rate: float = 3e-3,
+        alpha: str | float = "auto",
+        batch_size: str | int = "auto",
+        max_iter: str | int = "auto",
+        early_stopping: str | bool = "auto",
+        validation_fraction: float = 0.1,
+        n_iter_no_change: str | int = "auto",
+        tol: float = 0.0,
+        warm_start: bool = False,
+        device: str | torch.device = "auto",
+        precision: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
     ):
         self.n_components = n_components
         self.network = copy_if_default(network, DEFAULT_NETWORK)
@@ -364,52 +387,54 @@ class AutoencoderTransformer(
         ----------
         X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features), \
                 or array-like of shape (n_samples, ...)
-            The rows, such as images of shape (channels, height, width) or sequences of
-            shape (length, features). Sequences of different lengths have NaN after the
-            end; then the last column of a code is the length.
+            The training rows, such as images of shape (channels, height, width) or
+            sequences of shape (length, features). Sequences of different lengths are
+            padded with NaN at the end; then the last column of a code is the length.
 
         y : None
             Ignored.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts. Rows of weight zero are left out.
+            Weights of the rows. Rows of weight zero are left out.
 
         X_val : array like X, default=None
-            Rows to judge epochs by, in place of a part of X.
+            Validation rows. By default they are a part of X.
 
         Returns
         -------
         self : AutoencoderTransformer
             The fitted estimator.
         """
-        goes_on = self.warm_start and hasattr(self, "module_")
-        table, seen = self._open(X, sample_weight, X_val, goes_on)
-        fit = Fit(table, self._choose(table, goes_on))
-        tasks = self._init_callback_context(max_subtasks=2)
-        tasks.call_on_fit_task_begin(estimator=self, X=X, y=X)
-        with isolated_torch(), forgetful(self):
-            course = self._resume(fit) if goes_on else fit.start()
-            try:
-                fit.plan(course)
-                self._train(course, fit, tasks, X)
-                searched, final = course, fit.settle(course)
-                self._train(final, fit, tasks, X)
-                course = fit.conclude(course, final)
-            except KeyboardInterrupt:
-                self._publish(fit, course, seen)
-                raise
-            self._publish(fit, course, seen)
-        warn(self, searched, final)
-        finish(self, tasks, X)
+        continues = self.warm_start and hasattr(self, "module_")
+        with isolated_torch(), restore_on_error(self):
+            data, params, metadata = self._validate(X, sample_weight, X_val, continues)
+            callbacks = self._init_callback_context(max_subtasks=2)
+            callbacks.call_on_fit_task_begin(estimator=self, X=X, y=X)
+
+            def train(run):
+                self._train(run, params, callbacks, X)
+
+            if continues:
+                result = continue_fit(self._resume(data, params), params, train)
+            else:
+                result = fit_model(data, params, train)
+            self._set_fitted(result, metadata)
+        if result.interrupt is not None:
+            self._run = None
+            raise result.interrupt
+        warn_of_failure(self, result)
+        callbacks.call_on_fit_task_end(
+            estimator=self, X=X, y=X, reconstruction_attributes=dict
+        )
         return self
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None, *, sample_weight=None):
         """Train for one epoch on the rows of X, from where the last call ended.
 
-        The first call finds mean, scale and PCA's solution; later ones keep them. The
-        learning rate is constant. A model that was saved and loaded goes on from its
-        weights, with the optimizer's memory lost.
+        The first call computes mean, scale and PCA's solution; later calls keep them.
+        The learning rate is constant. A model that was saved and loaded continues from
+        its weights; the state of its optimizer is lost.
 
         Parameters
         ----------
@@ -421,70 +446,79 @@ class AutoencoderTransformer(
             Ignored.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts.
+            Weights of the rows.
 
         Returns
         -------
         self : AutoencoderTransformer
             The fitted estimator.
         """
-        goes_on = hasattr(self, "module_")
-        table, seen = self._open(X, sample_weight, None, goes_on)
-        once = {"max_iter": 1, "early_stopping": False, "warm_start": True}
-        fit = Fit(table, self._choose(table, goes_on, **once))
-        tasks = self._init_callback_context(max_subtasks=1)
-        tasks.call_on_fit_task_begin(estimator=self, X=X, y=X)
-        with isolated_torch(), forgetful(self):
-            course = self._resume(fit) if goes_on else fit.start()
-            fit.plan(course)
-            self._train(course, fit, tasks, X)
-            self._publish(fit, course, seen)
-        finish(self, tasks, X)
+        continues = hasattr(self, "module_")
+        one_epoch = {"max_iter": 1, "early_stopping": False, "warm_start": True}
+        with isolated_torch(), restore_on_error(self):
+            data, params, metadata = self._validate(
+                X, sample_weight, None, continues, one_epoch
+            )
+            callbacks = self._init_callback_context(max_subtasks=1)
+            callbacks.call_on_fit_task_begin(estimator=self, X=X, y=X)
+            run = (
+                self._resume(data, params) if continues else start_at_pca(data, params)
+            )
+            run.schedule_epochs(1, constant, params.n_iter_no_change, params.tol)
+            self._train(run, params, callbacks, X)
+            self._set_fitted(FitResult(run, (run,), params), metadata)
+        callbacks.call_on_fit_task_end(
+            estimator=self, X=X, y=X, reconstruction_attributes=dict
+        )
         return self
 
-    def _open(self, X, sample_weight, X_val, goes_on):
-        """Validate what came in; return it, and what to remember of its columns."""
-        loss, reset = as_loss(self.loss), not goes_on
-        table, seen = validate_training_data(
-            self, X, sample_weight, X_val, loss, reset=reset
+    def _validate(self, X, sample_weight, X_val, continues, changes=None):
+        """Return validated rows, resolved parameters and attributes of the input."""
+        loss = as_loss(self.loss)
+        data, metadata = validate_training_data(
+            self, X, sample_weight, X_val, loss, reset=not continues
         )
-        for rows in (table.X, table.X_val):
-            loss.check(rows)
-        return table, seen
+        params = self.get_params(deep=False) | (changes or {})
+        if not continues:
+            seed = draw_seed(self.random_state)
+            return data, resolve_params(params, data, seed), metadata
+        params = resolve_params(params, data, self._seed).for_model(self._config)
+        return data, params, metadata
 
-    def _choose(self, table, goes_on, **changes):
-        seed = self._seed if goes_on else draw_seed(self.random_state)
-        choices = choose(self, table, seed, **changes)
-        return choices.like(self._blueprint) if goes_on else choices
+    def _resume(self, data, params):
+        """Return the run of the last fit, or a new run of a model that was loaded."""
+        if self._run is None:
+            return run_from_fitted(self, data, params)
+        return resume_run(self._run, data, params)
 
-    def _resume(self, fit):
-        """Return the last fit's course, or a new one from a model that was saved."""
-        return fit.revive(self) if self._course is None else fit.resume(self._course)
-
-    def _train(self, course, fit, tasks, X):
-        """Pull the epochs that are planned, and report each to the callbacks."""
-        if not course.going:
+    def _train(self, run, params, callbacks, X):
+        """Run the scheduled epochs, and report each of them to the callbacks."""
+        if not run.has_next:
             return
-        data = {"estimator": self, "X": X, "y": X}
-        epochs = tasks.subcontext("epochs", max_subtasks=course.remaining)
-        epochs.call_on_fit_task_begin(**data)
-        while course.going:
-            epoch = epochs.subcontext("epoch").call_on_fit_task_begin(**data)
-            course.advance()
+        reported: dict[str, Any] = {"estimator": self, "X": X, "y": X}
+        epochs = callbacks.subcontext("epochs", max_subtasks=run.n_remaining)
+        epochs.call_on_fit_task_begin(**reported)
+        while run.has_next:
+            epoch = epochs.subcontext("epoch").call_on_fit_task_begin(**reported)
+            run.train_epoch()
             if self.verbose:
-                print(course.report())  # noqa: T201
-            course.stopped = epoch.call_on_fit_task_end(
-                reconstruction_attributes=lambda: fit.attributes(course), **data
+                print(run.report())  # noqa: T201
+            run.stopped = epoch.call_on_fit_task_end(
+                reconstruction_attributes=lambda: fitted_attributes(
+                    run, params, copied=True
+                ),
+                **reported,
             )
-        epochs.call_on_fit_task_end(**data)
+        epochs.call_on_fit_task_end(**reported)
 
-    def _publish(self, fit, course, seen):
-        """Become the fitted model, all at once."""
-        attributes = fit.attributes(course, over=not fit.choices.goes_on)
-        attributes["_course"] = course.without_rows() if fit.choices.goes_on else None
-        if "n_features_in_" in seen:
-            vars(self).pop("feature_names_in_", None)  # those of an earlier table
-        vars(self).update(attributes, **seen)
+    def _set_fitted(self, result, metadata):
+        """Set all fitted attributes at once."""
+        may_continue = result.params.warm_start
+        attributes = fitted_attributes(result.run, result.params, copied=may_continue)
+        if may_continue:
+            result.run.free_data()
+        attributes["_run"] = result.run if may_continue else None
+        vars(self).update(attributes, **metadata)
 
     def transform(self, X):
         """Encode rows.
@@ -498,13 +532,13 @@ class AutoencoderTransformer(
         Returns
         -------
         codes : ndarray of shape (n_samples, n_components)
-            Their codes, in the float type of X. At the start of training they are PCA's
-            scores divided by the standard deviation of the first component, or of each
-            under a prior. For sequences of different lengths the last column is the
-            length, as a share of the longest.
+            The codes, in the float type of X. Before training they are PCA's scores,
+            divided by the standard deviation of the first component, or each by its own
+            if the regularizer has a prior. For sequences of different lengths the last
+            column is the length, as a share of the longest.
         """
         check_is_fitted(self)
-        return self._encode(validate_rows(self, X))
+        return self._codec.encode(validate_rows(self, X))
 
     def inverse_transform(self, X):
         """Decode codes.
@@ -517,17 +551,250 @@ class AutoencoderTransformer(
         Returns
         -------
         reconstruction : ndarray of the shape that `fit` saw
-            Rows in the unit of the data, in the float type of the codes, with NaN after
-            the end of sequences; tokens as integers.
+            Rows in the unit of the data and the float type of the codes, padded with
+            NaN after the end of sequences. Tokens are integers.
         """
         check_is_fitted(self)
-        codes = check_array(X, dtype=DTYPES)
+        codes = check_array(X, dtype=ROW_DTYPES)
         if codes.shape[1] != self.n_components_:
             raise ValueError(
                 f"X has {codes.shape[1]} columns, but expected codes with "
                 f"n_components_={self.n_components_} columns, as `transform` returns."
             )
-        return self._decode(codes)
+        return self._codec.decode(codes)
+
+    def score(self, X, y=None, sample_weight=None):
+        """Return the share of variance, or of the loss's deviance, that is explained.
+
+        The score is `1 - loss(model) / loss(mean)`, with the mean of the training rows.
+        It is 1 for a perfect reconstruction, 0 for the mean, and negative for a model
+        that is worse.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features), \
+                or array-like of the shape that `fit` saw
+            The rows.
+
+        y : None
+            Ignored.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        score : float
+            The share.
+        """
+        check_is_fitted(self)
+        X = validate_rows(self, X)
+        weight = check_sample_weight(sample_weight, X, dtype=np.float64)
+        loss, null_loss = self._codec.total_losses(X, weight)
+        return float(loss == 0) if null_loss == 0 else float(1 - loss / null_loss)
+
+    def reconstruction_error(self, X, per_feature=False):
+        """Return the loss between rows and their reconstructions.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features), \
+                or array-like of the shape that `fit` saw
+            The rows.
+
+        per_feature : bool, default=False
+            Whether to return the loss of each entry, and not the mean over features.
+
+        Returns
+        -------
+        error : ndarray of shape (n_samples,) or (n_samples, n_features)
+            The error. Its unit is the square of the data's for "squared_error" and
+            "huber" (whose threshold is at `scale_`), that of the data for
+            "absolute_error", and none for the other losses.
+        """
+        check_is_fitted(self)
+        X = validate_rows(self, X)
+        errors = np.empty(X.shape if per_feature else X.shape[:1])
+        unit = self.scale_ ** as_loss(self._config.loss).power
+        for block, losses in self._codec.losses(X):
+            losses *= unit
+            errors[block] = losses if per_feature else row_means(losses)
+        return errors
+
+    def sample(self, n_samples=1, random_state=None):
+        """Draw new rows that resemble the training rows.
+
+        Codes are drawn and decoded. They come from the regularizer's prior if it has
+        one, and otherwise from a Gaussian mixture fitted, in this method, to the codes
+        of at most 1000 training rows. The number of Gaussians and the shape of their
+        covariances are selected by BIC. This takes a fraction of a second, so draw all
+        rows in one call.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+
+        random_state : int, RandomState instance or None, default=None
+            Determines the rows. The same int gives the same rows. Global random states
+            are neither used nor changed.
+
+        Returns
+        -------
+        X : ndarray or DataFrame of shape (n_samples, ...)
+            Rows in the unit and float type of the training rows, in random order. A
+            data frame if `set_output` requests one or `fit` was given one.
+
+        See Also
+        --------
+        interpolate : Rows between two given ones.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import AutoencoderTransformer
+        >>> X = load_iris(as_frame=True).data
+        >>> model = AutoencoderTransformer(2, max_iter=20, random_state=0).fit(X)
+        >>> model.sample(100, random_state=0).shape
+        (100, 4)
+        """
+        check_is_fitted(self)
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+        seed, regularizer = draw_seed(random_state), self.module_.regularizer
+        codes = sample_codes(
+            regularizer, self._codes, self._lengths, n_samples, seed, self._seed
+        )
+        return self._decode_like_training_rows(codes)
+
+    def interpolate(self, start, end, n_steps=10):
+        """Return rows between two rows, along a straight line in the space of codes.
+
+        Parameters
+        ----------
+        start, end : array-like, Series or DataFrame of shape (n_features,) or \
+                (1, n_features), or array-like of the shape that `fit` saw
+            The two rows.
+
+        n_steps : int, default=10
+            Number of rows to return, at least 2.
+
+        Returns
+        -------
+        X : ndarray or DataFrame of shape (n_steps, ...)
+            The decoded rows of evenly spaced codes. The first and the last are the
+            reconstructions of `start` and `end`. Unit, float type and container are as
+            in `sample`.
+
+        See Also
+        --------
+        sample : New rows that resemble the training rows.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import AutoencoderTransformer
+        >>> X = load_iris().data
+        >>> model = AutoencoderTransformer(2, max_iter=20, random_state=0).fit(X)
+        >>> model.interpolate(X[0], X[-1], n_steps=5).shape
+        (5, 4)
+        """
+        check_is_fitted(self)
+        check_scalar(n_steps, "n_steps", Integral, min_val=2)
+        start, end = one_row(self, start, "start"), one_row(self, end, "end")
+        ends = self._codec.encode(start)[0], self._codec.encode(end)[0]
+        return self._decode_like_training_rows(np.linspace(*ends, n_steps))
+
+    def _decode_like_training_rows(self, codes):
+        """Return decoded codes in the float type and container of the training rows."""
+        rows = self._codec.decode(cast_rows(codes, self._dtype))
+        configured = get_output_config("transform", self)["dense"]
+        container = self._container if configured == "default" else configured
+        if container == "default" or rows.ndim > 2:
+            return rows
+        names = check_feature_names_in(self)
+        return CONTAINERS[container].create_container(rows, rows, columns=names)
+
+    def compress(self, X, *, added_error=0.01, max_error=None):
+        """Write rows as bytes, by way of their codes.
+
+        Each component of the codes is rounded to multiples of a step of its own, which
+        is larger where the decoder is less sensitive, and the integers are compressed
+        by `lzma`. Only this model can read the bytes: keep it with them.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features), \
+                or array-like of the shape that `fit` saw
+            The rows. Many rows in one call take fewer bytes than in several calls.
+
+        added_error : float, default=0.01
+            The share that rounding may add to the mean of `reconstruction_error(X)`. A
+            reconstruction that is perfect to about five digits counts as one of five.
+
+        max_error : float or None, default=None
+            The largest absolute error of an entry, in the unit of the data. Rows with a
+            larger one are stored with a correction. With None there is no bound, and
+            the bytes are fewest.
+
+        Returns
+        -------
+        data : bytes
+            The compressed rows.
+
+        See Also
+        --------
+        AutoencoderTransformer.decompress : The inverse.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_digits
+        >>> from skae import AutoencoderTransformer
+        >>> X = load_digits().data
+        >>> model = AutoencoderTransformer(8, max_iter=5, random_state=0).fit(X)
+        >>> data = model.compress(X, max_error=4.0)
+        >>> bool(np.abs(model.decompress(data) - X).max() <= 4)
+        True
+        >>> len(data) < X.size / 2
+        True
+        """
+        params = {"added_error": added_error, "max_error": max_error}
+        validate_parameter_constraints(COMPRESS_CONSTRAINTS, params, "compress")
+        check_is_fitted(self)
+        if self._config.layout.n_lengths:
+            raise ValueError(
+                "Sequences of different lengths cannot be compressed: rounded codes do "
+                "not keep the lengths. Fit on rows without NaN."
+            )
+        return compress(self._codec, validate_rows(self, X), added_error, max_error)
+
+    def decompress(self, data, *, max_bytes=2**30):
+        """Return the rows that `compress` of this model has written.
+
+        Parameters
+        ----------
+        data : bytes
+            The compressed rows. They are data, never code. Bytes that `compress` cannot
+            have written raise ValueError.
+
+        max_bytes : int, default=2**30
+            The largest size of the rows, and of their codes, that is decoded. A few
+            bytes can stand for very many rows.
+
+        Returns
+        -------
+        X : ndarray of the shape that `fit` saw
+            The reconstructed rows, in the float type of those that were compressed.
+        """
+        params = {"max_bytes": max_bytes}
+        validate_parameter_constraints(DECOMPRESS_CONSTRAINTS, params, "decompress")
+        check_is_fitted(self)
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise TypeError(
+                f"Got data of type {type(data).__name__}, but expected bytes, as "
+                "`compress` returns."
+            )
+        return decompress(self._codec, bytes(data), max_bytes)
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the components: "ae0", "ae1", ...
@@ -535,7 +802,7 @@ class AutoencoderTransformer(
         Parameters
         ----------
         input_features : array-like of str or None, default=None
-            Checked against the names seen in `fit`; of no other use.
+            Compared with the names seen in `fit`, and not used otherwise.
 
         Returns
         -------
@@ -550,6 +817,12 @@ class AutoencoderTransformer(
     def _n_features_out(self):
         return self.n_components_
 
+    @property
+    def _codec(self):
+        """The fitted model without scikit-learn."""
+        layout = self._config.layout
+        return Codec(self.module_, layout, self.mean_, self.scale_, self.n_components_)
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = tags.input_tags.three_d_array = True
@@ -557,71 +830,73 @@ class AutoencoderTransformer(
         return tags
 
     def __copy__(self):
-        """Return an estimator that shares everything, without building a model."""
+        """Return an estimator with the same attributes, without copying the model."""
         copied = type(self).__new__(type(self))
         vars(copied).update(vars(self))
-        if self.__dict__.get("_course"):  # training would change what both share
-            copied._course = None
+        if vars(self).get("_run"):  # further training would change both
+            copied._run = None
         return copied
 
     def __getstate__(self):
         state = super().__getstate__().copy()
-        state.pop("_course", None)
+        state.pop("_run", None)
         if "module_" in state:
             state["module_"] = to_arrays(self.module_)
-            state["_blueprint"] = self._blueprint.state()
+            state["_config"] = self._config.to_state()
             state["_skae_version"] = __version__
         return state
 
     def __setstate__(self, state):
         state = dict(state)
         if "module_" in state:
-            blueprint = Blueprint.from_state(state.get("_blueprint"))
-            check_attributes(state, blueprint)
-            state["module_"] = blueprint.load(state["module_"])
-            state["_blueprint"] = blueprint
-            state["_course"] = None
+            config = ModelConfig.from_state(state.get("_config"))
+            check_attributes(state, config)
+            state["module_"] = config.load(state["module_"])
+            state["_config"] = config
+            state["_run"] = None
             state.pop("_skae_version", None)
         super().__setstate__(state)
 
 
 @contextmanager
-def forgetful(estimator):
-    """Let an estimator forget how training stood where a fit fails.
+def restore_on_error(estimator):
+    """Restore what validation sets on an estimator, if a fit raises an error.
 
-    What goes on then starts from the model, which is whole.
+    A run that may be continued is discarded, since training has changed it. A later
+    fit then continues from the fitted model, which is complete.
     """
+    before = {name: vars(estimator).get(name) for name in INPUT_ATTRIBUTES}
     try:
         yield
     except BaseException:
-        if "_course" in vars(estimator):
-            estimator._course = None
+        for name, value in before.items():
+            vars(estimator).pop(name, None)
+            if value is not None:
+                setattr(estimator, name, value)
+        if "_run" in vars(estimator):
+            estimator._run = None
         raise
 
 
-def finish(estimator, tasks, X):
-    """Tell callbacks that a fit has ended."""
-    tasks.call_on_fit_task_end(
-        estimator=estimator, X=X, y=X, reconstruction_attributes=dict
-    )
-
-
-def warn(estimator, searched, final):
-    """Tell of training that failed, killed the code, or ended while it improved."""
+def warn_of_failure(estimator, result):
+    """Warn if the code collapsed, training diverged, or ended while it improved."""
+    search, final = result.runs[0], result.runs[-1]
     if not estimator.n_active_components_ and final.null_loss > 0:
         message = (
-            "The code has died: no component varies with regularizer="
+            "The code has collapsed: no component varies with regularizer="
             f"{estimator.regularizer!r}. {final.model.regularizer.collapse_hint}"
         )
-    elif any(course.diverged or course.worsened for course in (searched, final)):
+    elif any(run.diverged or run.worsened for run in result.runs):
         message = (
-            f"Training diverged with learning_rate={estimator.learning_rate}; the best "
-            "state before is kept. Lower learning_rate."
+            f"Training diverged with learning_rate={estimator.learning_rate}. The best "
+            "state before that is kept. Lower learning_rate."
         )
-    elif estimator.max_iter != "auto" and searched.complete and searched.improving:
+    elif (
+        estimator.max_iter != "auto" and search.n_remaining == 0 and search.is_improving
+    ):
         message = (
             f"Training reached max_iter={estimator.max_iter} while the loss was still "
-            "falling. Increase max_iter, or leave it at 'auto'."
+            "decreasing. Increase max_iter, or set it to 'auto'."
         )
     else:
         return

@@ -1,6 +1,7 @@
-"""Modules import only what lies below them, and nothing that reads code from a file."""
+"""Imports point down, and nothing reads code from a file."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -8,55 +9,41 @@ import pytest
 import skae
 
 ROOT = Path(skae.__file__).parent
-FILES = sorted(ROOT.glob("*.py"))
+FILES = sorted(ROOT.rglob("*.py"))
 
-# From the lowest to the highest: a module imports only from modules before it.
-ORDER = [
+# From the lowest to the highest: files and folders import only from those before them.
+LAYERS = [
     "_version",
-    "_coding",
-    "_message",
     "_sklearn",
-    "_random",
-    "_recipe",
-    "_spec",
-    "_step",
-    "_code",
-    "_table",
-    "_linear",
-    "_layout",
-    "_door",
+    "_torch",
+    "_base",
+    "data",
     "losses",
     "noise",
-    "_reader",
-    "_model",
     "networks",
-    "_recurrent",
-    "_convolutional",
     "regularizers",
-    "_solvers",
-    "_build",
-    "_training",
-    "_course",
-    "_reconstruction",
-    "_compression",
+    "model",
+    "_codec",
     "_generation",
-    "_fitting",
+    "training",
+    "compression",
     "_transformer",
     "__init__",
 ]
-WITHOUT_TORCH = [
-    "_table",
-    "_linear",
-    "_layout",
-    "_door",
-    "_spec",
-    "_sklearn",
-    "_coding",
-    "_message",
-    "_version",
-]
 FORBIDDEN = {"eval", "exec", "__import__", "importlib", "pickle", "load", "save"}
-READERS = {"torch", "np", "joblib", "skops"}
+LOADERS = {"torch", "np", "joblib", "skops"}
+
+
+def layer(module):
+    """Return the position in `LAYERS` of a module such as "skae.data._rows"."""
+    _, _, path = module.partition(".")
+    return LAYERS.index(path.split(".")[0] or "__init__")
+
+
+def module_of(path):
+    """Return the name of a file's module."""
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
 
 
 def imports(path):
@@ -71,40 +58,46 @@ def imports(path):
     return found
 
 
+def own_imports(path):
+    """Return the modules of skae that a file imports."""
+    modules = {module_of(file) for file in FILES}
+    for module, name in imports(path):
+        if module.split(".")[0] == "skae":
+            yield f"{module}.{name}" if f"{module}.{name}" in modules else module
+
+
 def names(path):
     """Return every name that is called or read as an attribute of a module."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Name):
             yield node.id
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            yield node.attr if node.value.id in READERS else ""
+            yield node.attr if node.value.id in LOADERS else ""
 
 
-def own_imports(path):
-    """Return the modules of skae that a file imports."""
-    for module, name in imports(path):
-        if module == "skae":
-            yield name if name in ORDER else "__init__"
-        elif module.startswith("skae."):
-            yield module.removeprefix("skae.")
+def test_every_file_and_folder_has_a_layer():
+    assert {path.stem for path in ROOT.iterdir() if path.stem[:2] != "__"} | {
+        "__init__"
+    } == set(LAYERS) | {path.stem for path in ROOT.glob("py.typed")}
 
 
-def test_every_module_has_its_place():
-    assert {path.stem for path in FILES} == set(ORDER)
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=module_of)
 def test_imports_point_down(path):
-    below = ORDER[: ORDER.index(path.stem)]
-    assert set(own_imports(path)) <= set(below)
+    own = layer(module_of(path))
+    is_package = path.stem == "__init__"
+    for module in own_imports(path):
+        assert layer(module) < own or module.split(".")[1] == LAYERS[own]
+        # A package's own modules import from each other, not from the package.
+        assert is_package or module != module_of(path.parent)
 
 
-def test_imports_are_seen():
-    assert {"_linear", "_training"} <= set(own_imports(ROOT / "_course.py"))
-    assert "torch" in [module for module, _ in imports(ROOT / "_training.py")]
+def test_no_imports_are_circular():
+    graph = {module_of(path): set(own_imports(path)) for path in FILES}
+    order = list(TopologicalSorter(graph).static_order())
+    assert order.index("skae.data._rows") < order.index("skae.training._fit")
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=module_of)
 def test_private_names_of_sklearn_are_imported_in_one_place(path):
     private = [
         (module, name)
@@ -115,17 +108,26 @@ def test_private_names_of_sklearn_are_imported_in_one_place(path):
     assert bool(private) == (path.stem == "_sklearn")
 
 
-@pytest.mark.parametrize("stem", WITHOUT_TORCH)
-def test_data_is_prepared_without_torch(stem):
-    assert "torch" not in {m.split(".")[0] for m, _ in imports(ROOT / f"{stem}.py")}
+@pytest.mark.parametrize("path", sorted((ROOT / "data").glob("*.py")), ids=module_of)
+def test_data_is_prepared_without_torch(path):
+    assert "torch" not in {module.split(".")[0] for module, _ in imports(path)}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_only_the_trainer_imports_the_manual_step():
+    users = {
+        path.stem
+        for path in FILES
+        if "skae.training._manual_step" in set(own_imports(path))
+    }
+    assert users == {"_trainer"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
 def test_nothing_is_evaluated_read_from_or_written_to_files(path):
     modules = {module.split(".")[0] for module, _ in imports(path)}
     assert not FORBIDDEN & (modules | set(names(path)))
 
 
-def test_public_names_are_importable_and_say_skae():
+def test_public_names_are_importable_from_skae():
     for name in set(skae.__all__) - {"SKOPS_TRUSTED", "__version__"}:
         assert getattr(skae, name).__module__ == "skae"

@@ -1,4 +1,4 @@
-"""Readers: how a model takes rows in, and how its numbers become an output."""
+"""Adapters: how rows of one layout enter a network and how its outputs leave it."""
 
 from collections.abc import Callable
 
@@ -6,119 +6,161 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skae.data._layout import NumericLayout
-
-
-def masked_losses(elementwise: Callable, output: Tensor, target: Tensor) -> Tensor:
-    """Return the losses of what is there, and NaN where the target is NaN."""
-    present = ~target.isnan()
-    # The gradient of NaN is NaN even where it is multiplied by zero.
-    output, target = (torch.where(present, x, 0.0) for x in (output, target))
-    return torch.where(present, elementwise(output, target), torch.nan)
+from skae.data._layout import Layout, NumericLayout, PaddedLayout, TokenLayout
 
 
 class InputAdapter(nn.Module):
-    """Takes standardised rows as they are, and gives outputs as they are.
+    """Rows of numbers: the network reads and writes them as they are.
 
     Parameters
     ----------
-    layout : NumericLayout
-        What a row stands for.
+    layout : Layout
+        The layout of a row.
+
+    elementwise : callable
+        `elementwise(output, target)`, the loss of each entry.
+
+    Attributes
+    ----------
+    read : nn.Module
+        From standardized rows to the network's inputs, of shape
+        (n_samples, n_inputs).
+
+    write : nn.Module
+        From the network's outputs to the outputs that the loss takes, of shape
+        (n_samples, n_outputs).
     """
 
-    writable = True
-
-    def __init__(self, layout: NumericLayout):
+    def __init__(self, layout: Layout, elementwise: Callable):
         super().__init__()
+        self.elementwise = elementwise
+        self.read = nn.Identity()
+        self.write = nn.Identity()
 
-    def start(self) -> None:
-        """Take what PCA starts from: nothing."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return what is disturbed and encoded, of shape (n_samples, n_read)."""
-        return x
-
-    def write(self, decoded: Tensor) -> Tensor:
-        """Return outputs, of shape (n_samples, n_outputs)."""
-        return decoded
-
-    def losses(self, elementwise, output: Tensor, target: Tensor) -> Tensor:
+    def losses(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the loss of each entry, shape (n_samples, n_features)."""
-        return elementwise(output, target)
+        return self.elementwise(output, target)
 
-    def mean(self, losses: Tensor) -> Tensor:
-        """Return each sample's mean loss, shape (n_samples,)."""
-        return losses.mean(dim=1)
+    def sample_loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the mean loss of each row, shape (n_samples,)."""
+        return self.elementwise(output, target).mean(dim=1)
 
 
 class PaddedAdapter(InputAdapter):
-    """Takes the mean for what is NaN, and leaves it out of the loss."""
+    """Padded sequences: NaN are read as the mean, and masked out of the loss."""
 
-    writable = False
+    def __init__(self, layout: PaddedLayout, elementwise: Callable):
+        super().__init__(layout, elementwise)
+        self.read = ZeroPadding()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the rows with zeros after the end."""
-        return x.nan_to_num(nan=0.0)
+    def losses(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of each entry; NaN after the end of a sequence."""
+        return masked_losses(self.elementwise, output, target)
 
-    def losses(self, elementwise, output: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of each entry; NaN after the end."""
-        return masked_losses(elementwise, output, target)
-
-    def mean(self, losses: Tensor) -> Tensor:
-        """Return each sample's mean loss over the steps that are there."""
-        return losses.nanmean(dim=1)
+    def sample_loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the mean loss of each sequence over the steps before its end."""
+        return self.losses(output, target).nanmean(dim=1)
 
 
 class TokenAdapter(InputAdapter):
-    """An embedding in, and a linear map to logits out.
+    """Rows of tokens: the network reads embeddings, and logits are written.
+
+    Both maps start with a shared table of embeddings; see `initialize`.
+    """
+
+    def __init__(self, layout: TokenLayout, elementwise: Callable):
+        super().__init__(layout, elementwise)
+        self.read = TokenEmbeddings(layout)
+        self.write = TokenLogits(layout)
+
+    @torch.no_grad()
+    def initialize(self, embedding) -> None:
+        """Set the weights to those at which training starts.
+
+        Parameters
+        ----------
+        embedding : TokenEmbedding
+            Arrays from PCA.
+        """
+        self.read.table.copy_(torch.from_numpy(embedding.table))
+        self.read.mean.copy_(torch.from_numpy(embedding.mean))
+        self.write.logits.copy_(torch.from_numpy(embedding.logits))
+
+
+class ZeroPadding(nn.Module):
+    """Replace NaN by zero, the mean of standardized rows."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return rows of the same shape, without NaN."""
+        return x.nan_to_num(nan=0.0)
+
+
+class TokenEmbeddings(nn.Module):
+    """Centered embeddings of tokens, as one flat row.
 
     Parameters
     ----------
     layout : TokenLayout
-        Tells the size of the vocabulary and of the embedding.
+        States the sizes of the vocabulary and of an embedding.
     """
 
-    writable = False
+    n_products = 0  # a look-up
+    undecayed = ("table",)  # a part of PCA's solution
 
-    def __init__(self, layout):
-        super().__init__(layout)
+    def __init__(self, layout: TokenLayout):
+        super().__init__()
+        self.channels_first = layout.channels_first
         size = layout.n_tokens, layout.embedding_size
-        like = {"dtype": torch.float32}
-        self.shape, self.channels_first = layout.read_shape, layout.channels_first
-        self.table = nn.Parameter(torch.zeros(size, **like))
-        self.logits = nn.Parameter(torch.zeros(size, **like))
-        self.bias = nn.Parameter(torch.zeros(layout.n_tokens, **like))
-        n_read = layout.n_features * layout.embedding_size
-        self.register_buffer("mean_read", torch.zeros(n_read, **like))
-
-    @property
-    def n_products(self) -> int:
-        """Multiplications for a row: those of the logits."""
-        return len(self.mean_read) * len(self.table)
-
-    @property
-    def undecayed(self) -> list[nn.Parameter]:
-        """What weight decay is not to shrink: the start at PCA goes through it."""
-        return [self.table, self.logits]
-
-    @torch.no_grad()
-    def start(self, table, mean, logits) -> None:
-        """Take the table, the mean of the embedded rows, and the way to logits."""
-        for ours, array in ((self.table, table), (self.logits, logits)):
-            ours.copy_(torch.from_numpy(array))
-        self.mean_read.copy_(torch.from_numpy(mean))
+        self.table = nn.Parameter(torch.zeros(size, dtype=torch.float32))
+        n_inputs = layout.n_features * layout.embedding_size
+        self.register_buffer("mean", torch.zeros(n_inputs, dtype=torch.float32))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the embedded tokens, centred."""
-        numbers = F.embedding(x.long(), self.table)  # (n_samples, time, embedding)
-        numbers = numbers.transpose(1, 2) if self.channels_first else numbers
-        return numbers.flatten(1) - self.mean_read
-
-    def write(self, decoded: Tensor) -> Tensor:
-        """Return the logits of all steps."""
-        numbers = decoded.unflatten(1, self.shape)
-        numbers = numbers.transpose(1, 2) if self.channels_first else numbers
-        return F.linear(numbers, self.logits, self.bias).flatten(1)
+        """Return the embeddings of tokens of shape (n_samples, n_steps)."""
+        embedded = F.embedding(x.long(), self.table)  # (n_samples, n_steps, size)
+        if self.channels_first:
+            embedded = embedded.transpose(1, 2)
+        return embedded.flatten(1) - self.mean
 
 
-READERS = {"numbers": InputAdapter, "padded": PaddedAdapter, "tokens": TokenAdapter}
+class TokenLogits(nn.Module):
+    """A linear map from the embedding of each step to the logits of all tokens.
+
+    Parameters
+    ----------
+    layout : TokenLayout
+        States the sizes of the vocabulary and of an embedding.
+    """
+
+    undecayed = ("logits",)  # a part of PCA's solution
+
+    def __init__(self, layout: TokenLayout):
+        super().__init__()
+        self.channels_first = layout.channels_first
+        self.shape = layout.network_shape
+        size = layout.n_tokens, layout.embedding_size
+        self.n_products = layout.n_features * layout.n_tokens * layout.embedding_size
+        self.logits = nn.Parameter(torch.zeros(size, dtype=torch.float32))
+        self.bias = nn.Parameter(torch.zeros(layout.n_tokens, dtype=torch.float32))
+
+    def forward(self, decoded: Tensor) -> Tensor:
+        """Return logits of shape (n_samples, n_steps * n_tokens)."""
+        embedded = decoded.unflatten(1, self.shape)
+        if self.channels_first:
+            embedded = embedded.transpose(1, 2)  # (n_samples, n_steps, size)
+        return F.linear(embedded, self.logits, self.bias).flatten(1)
+
+
+def masked_losses(elementwise: Callable, output: Tensor, target: Tensor) -> Tensor:
+    """Return the loss of each entry, and NaN where the target is NaN."""
+    present = ~target.isnan()
+    # Masked before the loss: the gradient of NaN is NaN even when multiplied by zero.
+    output, target = (torch.where(present, x, 0.0) for x in (output, target))
+    return torch.where(present, elementwise(output, target), torch.nan)
+
+
+ADAPTERS = {
+    NumericLayout: InputAdapter,
+    PaddedLayout: PaddedAdapter,
+    TokenLayout: TokenAdapter,
+}

@@ -1,4 +1,4 @@
-"""Blueprints: what a model is built from, for `fit` and for reading a saved state."""
+"""The configuration of a model: builds it in `fit`, and validates a saved state."""
 
 import math
 from dataclasses import dataclass, fields
@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from skae._sklearn import (
     CONTAINERS,
@@ -17,44 +16,63 @@ from skae._sklearn import (
     validate_parameter_constraints,
 )
 from skae._torch import SeededDispatch
-from skae.data._layout import NumericLayout, layout_of, state_of
-from skae.data._pca import LinearPath as Axes
-from skae.data._rows import DTYPES as ROW_DTYPES
+from skae.data._layout import Layout, layout_from_state, layout_to_state
+from skae.data._pca import PCASolution
+from skae.data._rows import ROW_DTYPES
 from skae.losses import LOSSES, as_loss
-from skae.model._adapters import READERS
-from skae.model._autoencoder import Autoencoder, LinearPath
+from skae.model._adapters import ADAPTERS
+from skae.model._autoencoder import Autoencoder, LinearSkip
+from skae.networks._base import check_network
 from skae.noise import as_noise
 from skae.regularizers._base import as_regularizer
 
-DTYPES = ("float32", "float64")
+MODEL_DTYPES = ("float32", "float64")
+INITS = ("pca", "random")
+
+# Constraints of the parts, for the estimator and for a saved configuration.
+PART_CONSTRAINTS = {
+    "network": [callable],
+    "init": [StrOptions(set(INITS))],
+    "loss": [StrOptions(set(LOSSES)), HasMethods(["elementwise"]), callable],
+    "noise": [HasMethods(["corrupt", "_validate_params"]), callable, None],
+    "regularizer": [HasMethods(["penalty", "_validate_params"]), callable, None],
+}
+COUNT = Interval(Integral, 1, None, closed="left")
+CONFIG_CONSTRAINTS = {
+    **PART_CONSTRAINTS,
+    "n_components": [COUNT],
+    "n_samples": [COUNT],
+    "dtype": [StrOptions(set(MODEL_DTYPES))],
+    "n_dropped": [Interval(Integral, 0, None, closed="left")],
+}
 
 
 @dataclass(frozen=True)
-class Blueprint:
-    """Everything that determines a model but its weights.
+class ModelConfig:
+    """Everything that determines a model except its weights.
 
     Attributes
     ----------
-    layout : NumericLayout
-        What a row stands for.
+    layout : Layout
+        The layout of a row.
 
     n_components, n_samples : int
-        Sizes for which the network is built, beside that of a row.
+        The sizes for which the network is built, beside the width of a row.
 
     network, loss, noise, regularizer : part, name or callable
         As given to the estimator.
 
     init : {"pca", "random"}
-        Whether a linear path runs beside the networks.
+        Whether linear skip connections run beside the networks.
 
-    dtype : str
-        "float32" or "float64".
+    dtype : {"float32", "float64"}
+        The type of the weights.
 
     n_dropped : int, default=0
-        How many of the last components the code leaves out.
+        Number of components left out at the end of a code.
     """
 
-    layout: NumericLayout
+    layout: Layout
     n_components: int
     n_samples: int
     network: Any
@@ -65,161 +83,135 @@ class Blueprint:
     dtype: str
     n_dropped: int = 0
 
+    @property
+    def n_columns(self) -> int:
+        """Number of columns of a code: kept components, and lengths of sequences."""
+        return self.n_components - self.n_dropped + self.layout.n_lengths
+
+    def build(self, seed: int, pca: PCASolution) -> Autoencoder:
+        """Return the model at the start of training: PCA, if init="pca".
+
+        The weights of the networks are drawn from the seed.
+        """
+        with torch.device("cpu"), SeededDispatch(torch.Generator().manual_seed(seed)):
+            model = self._assemble(check=True)
+            offset, _ = model.loss.linearize(pca.mean, pca.scale)
+            model.offset += torch.from_numpy(offset)
+            if pca.embedding is not None:
+                model.adapter.initialize(pca.embedding)
+            if self.init == "pca":
+                deviations = pca.deviations / pca.scale
+                model.regularizer.initialize(deviations, self._n_inputs)
+                encoder_axes, decoder_axes = linear_maps(model, pca)
+                model.encoder.axes = torch.nn.Parameter(encoder_axes)
+                model.decoder.axes = torch.nn.Parameter(decoder_axes)
+            return model.to(getattr(torch, self.dtype)).train()
+
+    def load(self, arrays: dict) -> Autoencoder:
+        """Return the model with the weights in `arrays`, or raise ValueError.
+
+        Shapes are first compared on a model without memory, so that a state that
+        declares huge sizes costs nothing.
+        """
+        with torch.device("meta"), SeededDispatch(torch.Generator()):
+            expected = self._assemble().to(getattr(torch, self.dtype)).state_dict()
+        check_arrays(arrays, expected)
+        # Built anew, not from the model above: modules may hold tensors that are not in
+        # their state.
+        with torch.device("cpu"), SeededDispatch(torch.Generator()):
+            model = self._assemble().to(getattr(torch, self.dtype))
+        tensors = {name: torch.tensor(array) for name, array in arrays.items()}
+        model.load_state_dict(tensors)  # in place: shared weights stay shared
+        return model.eval()
+
+    @property
+    def _n_inputs(self):
+        """Width of the encoder's input."""
+        return math.prod(self.layout.network_shape)
+
+    def _assemble(self, check=False):
+        """Return the model with random networks beside linear maps of zeros."""
+        k, n_inputs, n_outputs = (
+            self.n_components,
+            self._n_inputs,
+            self.layout.n_outputs,
+        )
+        encoder, decoder = self.network(n_inputs, k, self.n_samples)
+        if check:
+            check_network("encoder", encoder, n_inputs, k)
+            check_network("decoder", decoder, k, n_inputs)
+        if self.init == "pca":
+            encoder = LinearSkip(encoder, torch.zeros(k, n_inputs))
+            decoder = LinearSkip(decoder, torch.zeros(n_inputs, k))
+        loss = as_loss(self.loss)
+        regularizer = as_regularizer(self.regularizer)
+        return Autoencoder(
+            adapter=ADAPTERS[type(self.layout)](self.layout, loss.elementwise),
+            encoder=encoder,
+            decoder=decoder,
+            offset=torch.zeros(n_outputs, dtype=torch.float64),
+            loss=loss,
+            noise=as_noise(self.noise),
+            regularizer=regularizer.build(self.layout.n_features, k),
+            n_components=k,
+            n_dropped=self.n_dropped,
+        )
+
+    def to_state(self) -> dict:
+        """Return the configuration as plain values and parts."""
+        return {**vars(self), "layout": layout_to_state(self.layout)}
+
     @classmethod
-    def from_state(cls, state: dict) -> "Blueprint":
-        """Return the blueprint that was saved, refusing what is not one."""
+    def from_state(cls, state: dict) -> "ModelConfig":
+        """Return the saved configuration, or raise ValueError."""
         if not isinstance(state, dict) or set(state) != {f.name for f in fields(cls)}:
             raise ValueError("The saved state does not describe a model.")
-        layout = layout_of(state["layout"])
-        wanted = {name: state[name] for name in CONSTRAINTS}
-        validate_parameter_constraints(CONSTRAINTS, wanted, "a saved model")
-        if layout.kind not in as_loss(state["loss"]).kinds:
-            raise ValueError("The saved loss is not one of such rows.")
+        layout = layout_from_state(state["layout"])
+        values = {name: state[name] for name in CONFIG_CONSTRAINTS}
+        validate_parameter_constraints(CONFIG_CONSTRAINTS, values, "a saved model")
+        has_tokens = as_loss(state["loss"]).vocabulary is not None
+        if has_tokens != (layout.kind == "tokens"):
+            raise ValueError("The saved loss does not fit the layout of the rows.")
         if state["n_dropped"] >= state["n_components"]:
             raise ValueError("The saved state drops every component.")
         return cls(**{**state, "layout": layout})
 
-    def state(self) -> dict:
-        """Return the blueprint as plain values and parts."""
-        return {**vars(self), "layout": state_of(self.layout)}
 
-    @property
-    def n_features(self) -> int:
-        """How many entries a row has."""
-        return self.layout.n_features
+def linear_maps(model: Autoencoder, pca: PCASolution, shrinkage: float = 1.0):
+    """Return the skip connections' weights at which the model is PCA.
 
-    @property
-    def n_columns(self) -> int:
-        """Width of the code: components that are kept, and what else is told."""
-        return self.n_components - self.n_dropped + self.layout.n_marks
+    Returns
+    -------
+    encoder_axes : Tensor of shape (n_components, n_inputs)
+        From inputs to codes.
 
-    @property
-    def n_read(self) -> int:
-        """How many numbers a network is given for a row."""
-        return math.prod(self.layout.read_shape)
-
-    @property
-    def n_axes(self) -> int:
-        """How many principal axes the model starts from."""
-        return self.n_components if self.init == "pca" else 0
-
-    def build(self, seed: int, path: Axes | None = None) -> Autoencoder:
-        """Return the model with random networks beside the path's linear maps.
-
-        Without a path all linear maps are zero.
-        """
-        with torch.device("cpu"), SeededDispatch(torch.Generator().manual_seed(seed)):
-            encoder, decoder = self._networks()
-            check_network("encoder", encoder, self.n_read, self.n_components)
-            check_network("decoder", decoder, self.n_components, self.n_read)
-            return self._assemble(encoder, decoder, path).train()
-
-    def load(self, arrays: dict) -> Autoencoder:
-        """Return the model with the weights in `arrays`, refusing what does not fit.
-
-        The model is laid out without memory first: a hostile size costs nothing.
-        """
-        check_arrays(arrays, self._blank("meta").state_dict())
-        model = self._blank("cpu")  # with what modules hold beside their state, too
-        tensors = {name: torch.tensor(array) for name, array in arrays.items()}
-        model.load_state_dict(tensors)  # in place: what is shared stays shared
-        return model.eval()
-
-    def _blank(self, device):
-        with torch.device(device), SeededDispatch(torch.Generator()):
-            return self._assemble(*self._networks(), None)
-
-    def _networks(self):
-        return self.network(self.n_read, self.n_components, self.n_samples)
-
-    def _assemble(self, encoder, decoder, path):
-        asked = as_regularizer(self.regularizer)
-        asked = asked.build(self.n_features, self.n_components)
-        maps = self._maps(path, asked)
-        encoder, decoder = INITS[self.init](encoder, decoder, *maps)
-        loss, noise = as_loss(self.loss), as_noise(self.noise)
-        reader = READERS[self.layout.kind](self.layout)
-        offset = torch.zeros(self.layout.n_outputs, dtype=torch.float64)
-        if path is not None:
-            offset += torch.from_numpy(loss.start(path.mean, path.scale)[0])
-            reader.start(*path.ends)
-        model = Autoencoder(reader, encoder, decoder, offset, loss, noise, asked)
-        model.drop(self.n_dropped)
-        return model.to(getattr(torch, self.dtype))
-
-    def _maps(self, path, asked):
-        shape = self.n_components, self.n_read
-        if path is None or not self.n_axes:
-            return torch.zeros(shape), torch.zeros(shape[::-1])
-        slope = as_loss(self.loss).start(path.mean, path.scale)[1] * path.shrinkage
-        to_codes, to_scores = asked.start(path.deviations / path.scale, self.n_read)
-        return (
-            torch.from_numpy(to_codes[:, np.newaxis] * path.axes),
-            torch.from_numpy(slope[:, np.newaxis] * path.axes.T * to_scores),
-        )
+    decoder_axes : Tensor of shape (n_inputs, n_components)
+        From codes to outputs, multiplied by the slope of the loss's link at the mean
+        and by the shrinkage.
+    """
+    deviations, n_inputs = pca.deviations / pca.scale, pca.axes.shape[1]
+    slope = model.loss.linearize(pca.mean, pca.scale)[1] * shrinkage
+    to_codes, to_scores = model.regularizer.pca_factors(deviations, n_inputs)
+    return (
+        torch.from_numpy(to_codes[:, np.newaxis] * pca.axes),
+        torch.from_numpy(slope[:, np.newaxis] * pca.axes.T * to_scores),
+    )
 
 
-def beside_linear_maps(encoder, decoder, encoder_map, decoder_map):
-    """Return encoder and decoder that start as linear maps."""
-    return LinearPath(encoder, encoder_map), LinearPath(decoder, decoder_map)
-
-
-def networks_alone(encoder, decoder, encoder_map, decoder_map):
-    """Return encoder and decoder as they are."""
-    return encoder, decoder
-
-
-INITS = {"pca": beside_linear_maps, "random": networks_alone}
-
-COUNT = Interval(Integral, 1, None, closed="left")
-CONSTRAINTS = {
-    "n_components": [COUNT],
-    "n_samples": [COUNT],
-    "network": [callable],
-    "loss": [StrOptions(set(LOSSES)), HasMethods(["elementwise"]), callable],
-    "noise": [HasMethods(["corrupt", "_validate_params"]), callable, None],
-    "regularizer": [HasMethods(["penalty", "_validate_params"]), callable, None],
-    "init": [StrOptions(set(INITS))],
-    "dtype": [StrOptions(set(DTYPES))],
-    "n_dropped": [Interval(Integral, 0, None, closed="left")],
-}
-
-KEPT = {
+STATE_CONSTRAINTS = {
     "_container": [StrOptions({"default", *CONTAINERS})],
     "_dtype": [StrOptions({dtype.__name__ for dtype in ROW_DTYPES})],
     "_seed": [Interval(Integral, 0, 2**31, closed="left")],
 }
 
 
-@torch.no_grad()
-def check_network(name: str, module: nn.Module, n_in: int, n_out: int) -> None:
-    """Raise ValueError unless the module maps (2, n_in) to (2, n_out).
-
-    A user's module is tried, and told of, in the shapes of its own rows.
-    """
-    module, taken, given = getattr(module, "as_written", (module, (n_in,), [(n_out,)]))
-    dtype = next((p.dtype for p in module.parameters()), torch.float32)
-    came = f"The network's {name} got an input of shape {(2, *taken)}"
-    module.eval()  # else running statistics would learn from the trial
-    try:
-        returned = module(torch.zeros(2, *taken, dtype=dtype))
-    except Exception as error:
-        raise ValueError(f"{came} and failed: {error}") from error
-    shapes = [(2, *shape) for shape in given]
-    if getattr(returned, "shape", None) not in shapes:
-        is_tensor = isinstance(returned, torch.Tensor)
-        what = tuple(returned.shape) if is_tensor else f"a {type(returned).__name__}"
-        wanted = " or ".join(map(str, shapes))
-        raise ValueError(f"{came} and returned {what}, but expected {wanted}.")
-
-
-def check_arrays(arrays: dict, wanted: dict) -> None:
-    """Raise ValueError unless arrays have the names, shapes and types of the wanted."""
-    if not isinstance(arrays, dict) or set(arrays) != set(wanted):
+def check_arrays(arrays: dict, expected: dict) -> None:
+    """Raise ValueError unless arrays have the names, shapes and types of `expected`."""
+    if not isinstance(arrays, dict) or set(arrays) != set(expected):
         raise ValueError("The saved weights do not belong to this network.")
     for name, array in arrays.items():
-        shape = tuple(wanted[name].shape)
-        dtype = str(wanted[name].dtype).removeprefix("torch.")
+        shape = tuple(expected[name].shape)
+        dtype = str(expected[name].dtype).removeprefix("torch.")
         fits = isinstance(array, np.ndarray) and array.dtype == np.dtype(dtype)
         if not fits or array.shape != shape:
             raise ValueError(
@@ -230,25 +222,31 @@ def check_arrays(arrays: dict, wanted: dict) -> None:
             raise ValueError(f"The saved weights {name!r} are not finite.")
 
 
-def check_attributes(state: dict, blueprint: Blueprint) -> None:
-    """Raise ValueError unless the saved attributes belong to the blueprint's model."""
-    wanted = {"mean_": np.empty(blueprint.n_features)}
-    check_arrays({"mean_": state.get("mean_")}, wanted)
+def check_attributes(state: dict, config: ModelConfig) -> None:
+    """Raise ValueError unless saved fitted attributes fit the configuration."""
+    n_features, n_lengths = config.layout.n_features, config.layout.n_lengths
+    check_arrays({"mean_": state.get("mean_")}, {"mean_": np.empty(n_features)})
     scale, k = state.get("scale_"), state.get("n_components_")
     if not (isinstance(scale, float) and 0 < scale < np.inf):
-        raise ValueError(f"Got a saved scale of {scale!r}, but expected one above 0.")
-    blueprint.layout.check_standard(state["mean_"], scale)
-    if state.get("n_features_in_") != blueprint.n_features:
+        raise ValueError(f"Got a saved scale_ of {scale!r}, but expected one above 0.")
+    config.layout.check_standardization(state["mean_"], scale)
+    if state.get("n_features_in_") != n_features:
         raise ValueError("The saved model was fitted to another number of features.")
-    if k != blueprint.n_columns:
-        raise ValueError(f"The saved model has no code of n_components_={k!r}.")
-    n_marks = blueprint.layout.n_marks
-    for name, width in (("_codes", k - n_marks), ("_marks", n_marks)):
+    if k != config.n_columns:
+        raise ValueError(f"The saved model has no codes of n_components_={k!r}.")
+    for name, width in (("_codes", k - n_lengths), ("_lengths", n_lengths)):
         shape = (*np.shape(state.get(name))[:1], width)
-        wanted = {name: np.empty(shape, blueprint.dtype)}
-        check_arrays({name: state.get(name)}, wanted)
-    if len(state["_codes"]) not in (0, len(state["_marks"])):
-        raise ValueError("The saved codes are not of as many rows as their marks.")
+        check_arrays({name: state.get(name)}, {name: np.empty(shape, config.dtype)})
+    if len(state["_codes"]) not in (0, len(state["_lengths"])):
+        raise ValueError("The saved codes and lengths differ in their number of rows.")
     validate_parameter_constraints(
-        KEPT, {name: state.get(name) for name in KEPT}, "a saved model"
+        STATE_CONSTRAINTS,
+        {name: state.get(name) for name in STATE_CONSTRAINTS},
+        "a saved model",
     )
+
+
+def to_arrays(module: torch.nn.Module) -> dict[str, np.ndarray]:
+    """Return a module's parameters and buffers as arrays on the CPU."""
+    state = module.state_dict()
+    return {name: value.cpu().numpy().copy() for name, value in state.items()}

@@ -50,7 +50,9 @@ class BaseRegularizer:
     """
 
     collapse_hint = "Weaken the regularizer."
-    compare_with_pca = True  # whether to give way to the start that is not clearly beaten
+    compare_with_pca = (
+        True  # whether to give way to the start that is not clearly beaten
+    )
 
     @property
     def is_noop(self) -> bool:
@@ -222,7 +224,9 @@ def as_regularizer(regularizer):
 class NormalPrior(BaseRegularizer):
     """Codes are to follow the standard normal distribution."""
 
-    compare_with_pca = False  # no single row shows how all follow it, as a test on rows asks
+    compare_with_pca = (
+        False  # no single row shows how all follow it, as a test on rows asks
+    )
 
     def start(self, deviations: np.ndarray, n_features: int):
         """Return factors that make principal scores of variance 1, and back."""

@@ -1,110 +1,233 @@
-"""The default recipe: what every "auto" means, as functions of the data's shape."""
+"""Resolved parameters: the value of every "auto", from the shape of the data."""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy import stats
+from sklearn.base import clone
 
-SMALL = 5000  # rows below which the final model is trained once more, on all rows
-HANDFUL = 10  # held-out rows that tell nothing
-PRECISE_ROWS = 500  # up to here float64 costs nothing
-N_STEPS = {0: 1500, 1000: 3000, 10_000: 4000}  # from so many rows on
-# Chance of preferring a network that is no better than PCA: few rows hide outliers.
-LEVEL, LEVEL_FEW, FEW = 0.025, 0.005, 50
-COUPLED_ALPHA = 1e-4
-BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")  # processors' instructions
+from skae.data._pca import n_axes_for_share
+from skae.data._validation import TrainingData
+from skae.model._config import ModelConfig
+from skae.networks._base import for_rows
+from skae.regularizers._ordered import Ordered
+from skae.training._optimizers import OptimizerSpec, as_optimizer
+
+MIN_VALIDATION_ROWS = 10  # on fewer, the comparison with PCA has no power
+MAX_FLOAT64_ROWS = 500  # up to here float64 takes no longer than float32
+N_STEPS = {0: 1500, 1000: 3000, 10_000: 4000}  # from this number of rows on
+PENALTY_ALPHA = 1e-4
+BFLOAT16_CAPABILITIES = ("avx512_bf16", "amx_bf16", "bf16")
+MASTER_DTYPES = {"bfloat16": "float32"}  # of the weights, under mixed precision
 
 
-def auto(value, rule):
-    """Return the value, or what the rule gives where it is "auto"."""
-    return rule() if isinstance(value, str) and value == "auto" else value
+class Recipe(NamedTuple):
+    """The values of "auto" that depend on the number of rows.
 
+    Attributes
+    ----------
+    batch_size : int
+        The power of two nearest to n_rows / 16 in [32, 256]. Up to 64 rows a step uses
+        all of them, so that integer weights equal repeated rows.
 
-def n_held_out(n_rows: int, fraction: float, early_stopping) -> int:
-    """Return how many rows to hold out.
+    n_steps : int
+        1500, 3000 from 1000 rows or 4000 from 10,000 rows on.
 
-    With "auto", between 100 and 1000, at most a quarter, and none where that is a
-    handful; with True the fraction, but at least one row.
+    alpha : float
+        The rate of weight decay: `min(1, 500 / n_rows)`, stronger for fewer rows.
+
+    n_validation : int
+        The fraction of the rows, at least 100 and at most 1000, but at most a quarter.
+        0 if fewer than 10 are left, on which a comparison with PCA has no power.
     """
-    if early_stopping == "auto":
-        wanted = int(np.clip(round(fraction * n_rows), 100, 1000))
-        n_rows_out = min(wanted, n_rows // 4)
-        return n_rows_out if n_rows_out >= HANDFUL else 0
-    return min(max(1, round(fraction * n_rows)), n_rows - 1) if early_stopping else 0
+
+    batch_size: int
+    n_steps: int
+    alpha: float
+    n_validation: int
 
 
-def batch_size(n_rows: int) -> int:
-    """Return the power of two nearest to n_rows / 16 within [32, 256]; few rows: all.
-
-    A full batch for few rows makes integer weights equal repeated rows.
-    """
-    if n_rows <= 64:
-        return 64
-    return int(np.clip(2 ** round(np.log2(n_rows / 16)), 32, 256))
-
-
-def n_epochs(n_rows: int, batch_size: int) -> int:
-    """Return the epochs that make 1500 steps; 3000 from 1000 rows, 4000 from 10,000.
-
-    A network that cannot be judged, for want of rows to hold out, is worse than PCA
-    more often than not: it gets a single, small step.
-    """
-    if n_rows < 4 * HANDFUL:
-        return 1
-    n_steps = max(steps for rows, steps in N_STEPS.items() if n_rows >= rows)
-    return int(np.ceil(n_steps / np.ceil(n_rows / batch_size)))
-
-
-def alpha(n_rows: int, decoupled: bool) -> float:
-    """Return the rate of weight decay, the fewer rows the stronger, or the penalty."""
-    return min(1.0, 500 / n_rows) if decoupled else COUPLED_ALPHA
-
-
-def patience(n_epochs: int) -> int:
-    """Return the epochs without gain after which training stops."""
-    return max(8, n_epochs // 4)
-
-
-def device() -> str:
-    """Return the accelerator, where there is one."""
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def precision(dtype, n_rows: int, device) -> str:
-    """Return float64 for little data that came in it, where the device knows it."""
-    precise = dtype == np.float64 and n_rows <= PRECISE_ROWS and device != "mps"
-    return "float64" if precise else "float32"
+def default_recipe(n_rows: int, validation_fraction: float = 0.1) -> Recipe:
+    """Return the recipe for a number of rows."""
+    power_of_two = 2 ** round(np.log2(max(n_rows, 1) / 16))
+    n_validation = int(np.clip(round(validation_fraction * n_rows), 100, 1000))
+    n_validation = min(n_validation, n_rows // 4)
+    return Recipe(
+        batch_size=64 if n_rows <= 64 else int(np.clip(power_of_two, 32, 256)),
+        n_steps=max(steps for rows, steps in N_STEPS.items() if n_rows >= rows),
+        alpha=min(1.0, 500 / n_rows),
+        n_validation=n_validation if n_validation >= MIN_VALIDATION_ROWS else 0,
+    )
 
 
 def has_bfloat16(device: str) -> bool:
-    """Tell whether a device multiplies bfloat16 numbers faster than float32 ones."""
+    """Return whether a device multiplies bfloat16 numbers faster than float32."""
     kind = torch.device(device).type
     if kind == "cpu":
-        # Earlier versions of torch do not tell.
-        abilities = getattr(torch.cpu, "get_capabilities", dict)()
-        return any(abilities.get(name) for name in BFLOAT16)
+        capabilities = torch.cpu.get_capabilities()
+        return any(capabilities.get(name) for name in BFLOAT16_CAPABILITIES)
     return kind != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def check_bfloat16(device: str) -> None:
-    """Raise ValueError where bfloat16 would only be slower."""
+    """Raise ValueError if bfloat16 is slower than float32 on the device."""
     if not has_bfloat16(device):
         raise ValueError(
-            f"Got precision='bfloat16', but the device {device!r} has no arithmetic "
-            "for it. Choose 'auto' or 'float32'."
+            f"Got precision='bfloat16', but the device {device!r} has no bfloat16 "
+            "arithmetic. Set precision='auto' or 'float32'."
         )
 
 
-def clearly_lower(losses, reference, weight) -> bool:
-    """Tell whether losses of held-out rows are lower than chance allows.
+@dataclass(frozen=True)
+class ResolvedParams:
+    """An estimator's parameters for given data, without any "auto".
 
-    A one-sided paired t-test on the rows' differences, at a level of 2.5 %, or 0.5 %
-    where there are fewer than 50.
+    Attributes
+    ----------
+    config : ModelConfig
+        The configuration of the model.
+
+    optimizer : OptimizerSpec
+        The optimizer that `solver` selects.
+
+    learning_rate, alpha, batch_size, max_iter, n_iter_no_change, tol, warm_start, device
+        As the estimator's parameters of these names.
+
+    share : float or None
+        The share of explained variance for which components are kept.
+
+    validation_index : ndarray of int of shape (n_val,)
+        The rows that are used for validation, not for training.
+
+    compute_dtype : torch.dtype
+        The type of products and activations in training.
+
+    n_threads : int
+        The caller's number of torch threads.
+
+    seed : int
+        Seed of weights, validation rows and batches.
     """
-    gain = reference - losses
-    mean = np.average(gain, weights=weight)
-    variance = np.average(np.square(gain - mean), weights=weight)
-    level = LEVEL_FEW if len(gain) < FEW else LEVEL
-    bound = stats.t.ppf(1 - level, max(1, len(gain) - 1))
-    return bool(mean > bound * np.sqrt(variance / len(gain)))
+
+    config: ModelConfig
+    optimizer: OptimizerSpec
+    learning_rate: float
+    alpha: float
+    batch_size: int
+    max_iter: int
+    n_iter_no_change: int
+    tol: float
+    warm_start: bool
+    share: float | None
+    validation_index: np.ndarray
+    device: str
+    compute_dtype: torch.dtype
+    n_threads: int
+    seed: int
+
+    @property
+    def model_dtype(self) -> torch.dtype:
+        """The type of the weights."""
+        return getattr(torch, self.config.dtype)
+
+    def without_validation(self) -> "ResolvedParams":
+        """Return the parameters of a fit on all rows."""
+        return replace(self, validation_index=np.empty(0, dtype=int))
+
+    def for_model(self, config: ModelConfig) -> "ResolvedParams":
+        """Return the parameters for training a fitted model further.
+
+        Raises ValueError if they describe another model.
+        """
+        for name in ("n_components", "init", "loss"):
+            fitted, given = getattr(config, name), getattr(self.config, name)
+            if fitted != given and self.share is None:
+                raise ValueError(
+                    f"Got {name}={given!r}, but the model was fitted with {fitted!r}. "
+                    "Training continues with the same model. To fit another one, call "
+                    "fit with warm_start=False."
+                )
+        is_mixed = self.compute_dtype == torch.bfloat16
+        dtype = self.compute_dtype if is_mixed else getattr(torch, config.dtype)
+        return replace(self, config=config, compute_dtype=dtype)
+
+
+def resolve_params(params: dict, data: TrainingData, seed: int) -> ResolvedParams:
+    """Return an estimator's parameters with every "auto" replaced by its value."""
+    n_rows, optimizer = data.X.shape[0], as_optimizer(params["solver"])
+    recipe = default_recipe(n_rows, params["validation_fraction"])
+
+    device, precision = str(params["device"]), params["precision"]
+    if device == "auto":
+        device = "mps" if torch.backends.mps.is_available() else "cpu"
+        device = "cuda" if torch.cuda.is_available() else device
+    if precision == "auto":
+        # Up to 500 rows float64 takes no longer than float32. "mps" has none.
+        is_small = data.X.dtype == np.float64 and n_rows <= MAX_FLOAT64_ROWS
+        precision = "float64" if is_small and device != "mps" else "float32"
+    elif precision == "bfloat16":
+        check_bfloat16(device)
+
+    batch_size, max_iter = params["batch_size"], params["max_iter"]
+    if batch_size == "auto":
+        batch_size = n_rows if optimizer.full_batch else recipe.batch_size
+    if max_iter == "auto":
+        max_iter = int(np.ceil(recipe.n_steps / np.ceil(n_rows / batch_size)))
+        # Without validation rows a trained network is worse than PCA more often than
+        # not. It takes one small step.
+        max_iter = max_iter if n_rows >= 4 * MIN_VALIDATION_ROWS else 1
+    n_iter_no_change = params["n_iter_no_change"]
+    if n_iter_no_change == "auto":
+        n_iter_no_change = max(8, max_iter // 4)
+    alpha = params["alpha"]
+    if alpha == "auto":
+        alpha = recipe.alpha if optimizer.decoupled else PENALTY_ALPHA
+
+    n_validation = recipe.n_validation
+    if params["early_stopping"] != "auto":
+        n_validation = max(1, round(params["validation_fraction"] * n_rows))
+        n_validation = min(n_validation, n_rows - 1) if params["early_stopping"] else 0
+    if data.X_val is not None or max_iter == 0:
+        n_validation = 0
+    return ResolvedParams(
+        config=model_config(params, data, MASTER_DTYPES.get(precision, precision)),
+        optimizer=optimizer,
+        learning_rate=params["learning_rate"],
+        alpha=float(alpha),
+        batch_size=min(batch_size, n_rows),
+        max_iter=max_iter,
+        n_iter_no_change=n_iter_no_change,
+        tol=params["tol"],
+        warm_start=params["warm_start"],
+        share=params["n_components"] if params["n_components"] < 1 else None,
+        validation_index=np.random.default_rng(seed).permutation(n_rows)[:n_validation],
+        device=device,
+        compute_dtype=getattr(torch, precision),
+        n_threads=torch.get_num_threads(),
+        seed=seed,
+    )
+
+
+def model_config(params: dict, data: TrainingData, dtype: str) -> ModelConfig:
+    """Return the configuration of the model, with clones of its parts."""
+    n_rows, layout = data.X.shape[0], data.layout.for_network(params["network"])
+    k, regularizer = params["n_components"], params["regularizer"]
+    if k < 1:
+        weight = np.ones(n_rows) if data.sample_weight is None else data.sample_weight
+        k = n_axes_for_share(layout.as_matrix(data.X, weight), weight, k)
+        regularizer = Ordered() if regularizer is None else regularizer
+    else:
+        k = layout.n_learned_components(k)
+    network = clone(params["network"], safe=False)
+    return ModelConfig(
+        layout=layout,
+        n_components=int(k),
+        n_samples=n_rows,
+        network=for_rows(network, layout.network_shape),
+        loss=clone(params["loss"], safe=False),
+        noise=clone(params["noise"], safe=False),
+        regularizer=clone(regularizer, safe=False),
+        init=params["init"],
+        dtype=dtype,
+    )

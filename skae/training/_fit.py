@@ -1,337 +1,338 @@
-"""The steps of a fit: choose, start at PCA, settle on a model, tell the outcome."""
+"""The algorithm: start at PCA, train, compare with PCA, refit on all rows."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from sklearn.base import clone
+from scipy import stats
 
-from skae._generation import some_codes
-from skae.data._pca import LinearPath, n_axes_for_share
+from skae._generation import prior_codes
+from skae.data._pca import PCASolution
 from skae.data._rows import StandardizedRows
 from skae.data._validation import TrainingData
-from skae.losses import as_loss
-from skae.model._config import Blueprint
-from skae.networks._base import for_rows
-from skae.regularizers._ordered import Ordered
-from skae.training import _auto as recipe
-from skae.training._optimizers import FlatParameters, Solver, as_solver
-from skae.training._run import Course
-from skae.training._trainer import Batches, Objective, Trainer, constant, warmup_cosine
+from skae.model._autoencoder import LinearSkip
+from skae.model._config import linear_maps
+from skae.training._auto import ResolvedParams
+from skae.training._batches import Batches
+from skae.training._objective import Objective
+from skae.training._optimizers import FlatParameters
+from skae.training._run import TrainingRun
+from skae.training._trainer import Trainer, constant, warmup_cosine
 
-SHARE_ROWS = 500  # rows that shares and shrinkages are measured on,
-SHARE_DECODINGS = 10_000  # fewer where so many codes would be decoded
-MASTERS = {"bfloat16": "float32"}  # what weights are in, where products are in less
+REFIT_ROWS = 5000  # below, the validation rows are worth a second fit
+# Levels of the test against PCA. Few validation rows may hide outliers.
+LEVEL, LEVEL_OF_FEW_ROWS, FEW_ROWS = 0.025, 0.005, 50
+SUMMARY_ROWS = 500  # of which shrinkages and shares are computed,
+SUMMARY_DECODINGS = 10_000  # fewer with many components
+STORED_CODES = 1000  # of the training rows, from which `sample` learns a density
 
 
 @dataclass(frozen=True)
-class Choices:
-    """An estimator's parameters with every "auto" resolved, and the rows held out."""
+class FitResult:
+    """The outcome of a fit.
 
-    blueprint: Blueprint
-    solver: Solver
-    learning_rate: float
-    alpha: float
-    batch_size: int
-    max_iter: int
-    patience: int
-    tol: float
-    goes_on: bool
-    share: float | None
-    held_out: np.ndarray
-    device: str
-    products: torch.dtype
-    n_threads: int
-    seed: int
+    Attributes
+    ----------
+    run : TrainingRun
+        The run whose best state is the fitted model.
 
-    def like(self, earlier: Blueprint) -> "Choices":
-        """Return the same for a model that is there, refusing to make it another."""
-        for name in ("n_components", "init", "loss"):
-            was, wanted = getattr(earlier, name), getattr(self.blueprint, name)
-            if was != wanted and self.share is None:
-                raise ValueError(
-                    f"Got {name}={wanted!r} for a model that was begun with {was!r}. "
-                    "Training goes on with the same model: call fit with "
-                    "warm_start=False to begin another."
-                )
-        lowered = self.products == torch.bfloat16
-        products = self.products if lowered else getattr(torch, earlier.dtype)
-        return replace(self, blueprint=earlier, products=products)
+    runs : tuple of TrainingRun
+        All runs of the fit: the first one, and the one on all rows if there was one.
+
+    params : ResolvedParams
+        The parameters of the fit.
+
+    interrupt : KeyboardInterrupt or None
+        The interrupt that ended the fit early.
+    """
+
+    run: TrainingRun
+    runs: tuple[TrainingRun, ...]
+    params: ResolvedParams
+    interrupt: KeyboardInterrupt | None = None
 
 
-def choose(estimator, table: TrainingData, seed: int, **changes) -> Choices:
-    """Resolve an estimator's parameters for a table; `changes` override them."""
-    p = {**estimator.get_params(deep=False), **changes}
-    n, auto = table.X.shape[0], recipe.auto
-    solver = as_solver(p["solver"])
-    device = str(auto(p["device"], recipe.device))
-    size = auto(
-        p["batch_size"], lambda: n if solver.full_batch else recipe.batch_size(n)
-    )
-    max_iter = auto(p["max_iter"], lambda: recipe.n_epochs(n, size))
-    splits = table.X_val is None and max_iter > 0
-    stopping = p["early_stopping"] if splits else False
-    n_out = recipe.n_held_out(n, p["validation_fraction"], stopping)
-    model = blueprint(p, table, device)
-    return Choices(
-        blueprint=model,
-        solver=solver,
-        learning_rate=p["learning_rate"],
-        alpha=auto(p["alpha"], lambda: recipe.alpha(n, solver.decoupled)),
-        batch_size=min(size, n),
-        max_iter=max_iter,
-        patience=auto(p["n_iter_no_change"], lambda: recipe.patience(max_iter)),
-        tol=p["tol"],
-        goes_on=p["warm_start"],
-        share=p["n_components"] if p["n_components"] < 1 else None,
-        held_out=np.random.default_rng(seed).permutation(n)[:n_out],
-        device=device,
-        products=products(p["precision"], model.dtype, device),
-        n_threads=torch.get_num_threads(),
-        seed=seed,
-    )
+def fit_model(
+    data: TrainingData, params: ResolvedParams, train: Callable[[TrainingRun], None]
+) -> FitResult:
+    """Fit an autoencoder: start at PCA, train, compare with PCA, refit on all rows.
 
-
-def blueprint(p: dict, table: TrainingData, device: str) -> Blueprint:
-    """Return what parameters p say of the model."""
-    n, layout = table.X.shape[0], table.layout.for_network(p["network"])
-    k, regularizer = p["n_components"], p["regularizer"]
-    precision = recipe.auto(
-        p["precision"], lambda: recipe.precision(table.X.dtype, n, device)
-    )
-    if k < 1:
-        weight = np.ones(n) if table.weight is None else table.weight
-        k = n_axes_for_share(layout.continuous(table.X, weight), weight, k)
-        regularizer = Ordered() if regularizer is None else regularizer
-    else:
-        k = layout.n_free(k)
-    return Blueprint(
-        layout=layout,
-        n_components=int(k),
-        n_samples=n,
-        network=for_rows(clone(p["network"], safe=False), layout.read_shape),
-        loss=clone(p["loss"], safe=False),
-        noise=clone(p["noise"], safe=False),
-        regularizer=clone(regularizer, safe=False),
-        init=p["init"],
-        dtype=MASTERS.get(precision, precision),
-    )
-
-
-def products(precision: str, dtype: str, device: str) -> torch.dtype:
-    """Return what training computes products in, for a model of a type."""
-    if precision == "bfloat16":
-        recipe.check_bfloat16(device)
-        return torch.bfloat16
-    return getattr(torch, dtype)
-
-
-class Fit:
-    """One fit of one table, step by step.
+    The fitted model is PCA of all rows unless the network is significantly better than
+    PCA on the validation rows.
 
     Parameters
     ----------
-    table : TrainingData
-        The rows.
+    data : TrainingData
+        The validated rows.
 
-    choices : Choices
-        What to do with them.
+    params : ResolvedParams
+        The parameters.
+
+    train : callable
+        `train(run)` runs the scheduled epochs and reports each of them.
+
+    Returns
+    -------
+    result : FitResult
+        The result. Ctrl-C ends the training, not this function.
     """
+    run = start_at_pca(data, params)
+    runs = [run]
+    schedule = constant if params.warm_start else warmup_cosine
+    run.schedule_epochs(params.max_iter, schedule, params.n_iter_no_change, params.tol)
+    try:
+        train(run)
+        if params.warm_start or not len(params.validation_index):
+            run.revert_if_worse()
+        elif not improves_on_pca(run):
+            run.revert_to_start()
+            runs.append(start_refit(run, data, params, n_epochs=0))
+        elif data.X.shape[0] < REFIT_ROWS and not (run.stopped or run.diverged):
+            runs.append(start_refit(run, data, params, run.best_iter))
+            train(runs[-1])
+            runs[-1].revert_if_worse()
+        if params.share is not None:
+            drop_superfluous_components(runs, params)
+    except KeyboardInterrupt as interrupt:
+        return FitResult(run, tuple(runs), params, interrupt)
+    refit_failed = runs[-1].diverged or runs[-1].reverted
+    return FitResult(run if refit_failed else runs[-1], tuple(runs), params)
 
-    def __init__(self, table: TrainingData, choices: Choices):
-        self.table = table
-        self.choices = choices
 
-    def start(self) -> Course:
-        """Return a course whose model is still PCA of the rows it will learn from."""
-        n_axes = self.choices.blueprint.n_axes
-        weight, layout = self._training_weight(), self.choices.blueprint.layout
-        path = layout.linear_path(self.table.X, weight, n_axes)
-        return self._course(self._model(self._shrunk(path)), path)
+def continue_fit(
+    run: TrainingRun, params: ResolvedParams, train: Callable[[TrainingRun], None]
+) -> FitResult:
+    """Train a fitted model further, at a constant learning rate."""
+    run.schedule_epochs(params.max_iter, constant, params.n_iter_no_change, params.tol)
+    try:
+        train(run)
+        run.revert_if_worse()
+        if params.share is not None:
+            drop_superfluous_components([run], params)
+    except KeyboardInterrupt as interrupt:
+        return FitResult(run, (run,), params, interrupt)
+    return FitResult(run, (run,), params)
 
-    def resume(self, course: Course) -> Course:
-        """Return an earlier fit's course, to go on with this one's rows."""
-        batches, held_out = self._batches(course.path)
-        course.go_on_with(batches, held_out, self.choices.batch_size)
-        return course
 
-    def revive(self, fitted) -> Course:
-        """Return a course that goes on from a fitted estimator's weights."""
-        path = LinearPath(fitted.mean_, fitted.scale_, axes=None, deviations=None)
-        model = copy.deepcopy(fitted.module_).to(self.choices.device)
-        course = self._course(model, path)
-        course.n_dropped = fitted._blueprint.n_dropped
-        course.loss_curve = list(fitted.loss_curve_)
-        course.validation_loss_curve = list(fitted.validation_loss_curve_)
-        course.best_iter = fitted.best_iter_
-        return course
+def start_at_pca(data: TrainingData, params: ResolvedParams) -> TrainingRun:
+    """Return a run whose model is PCA of the training rows."""
+    n_rows, config = data.X.shape[0], params.config
+    weight = (
+        np.ones(n_rows) if data.sample_weight is None else data.sample_weight.copy()
+    )
+    weight[params.validation_index] = 0
+    n_axes = config.n_components if config.init == "pca" else 0
+    pca = config.layout.fit_pca(data.X, weight, n_axes)
+    model = config.build(params.seed, pca).to(params.device)
+    return start_run(model, pca, data, params)
 
-    def plan(self, course: Course) -> None:
-        """Plan the course's epochs."""
-        c = self.choices
-        schedule = constant if c.goes_on else warmup_cosine
-        course.begin(c.max_iter, schedule, c.patience, c.tol)
 
-    def settle(self, course: Course) -> Course:
-        """Return the course to end with; it may have epochs yet to run.
+def start_run(
+    model, pca: PCASolution, data: TrainingData, params: ResolvedParams
+) -> TrainingRun:
+    """Return a run of a model, with its optimizer and batches."""
+    mean, scale = params.config.layout.standardization(pca)
+    objective = Objective(model, mean, scale, params.seed, params.compute_dtype)
+    batches, validation = split_batches(data, params, mean, scale)
+    # A fitted model, which is trained further, has no axes.
+    if len(model.loss.shrinkages) > 1 and pca.axes is not None:
+        shrink_decoder(objective, pca, batches)
+    flat = FlatParameters(model)
+    optimizer = params.optimizer.build(flat, params.learning_rate, params.alpha)
+    trainer = Trainer(
+        objective, optimizer, flat, batches, params.batch_size, params.n_threads
+    )
+    return TrainingRun(trainer, pca, validation)
 
-        Where rows were held out, a network that is not clearly better than PCA on them,
-        penalties included, gives way to PCA of all rows, unless a prior is asked for.
-        On little data one that is better is trained once more on all rows.
-        """
-        course.retreat()
-        if self.choices.goes_on or not len(self.choices.held_out):
-            self._cut(course, course)
-            return course
-        guarded = course.model.regularizer.compare_with_pca
-        if guarded and not recipe.clearly_lower(*course.held_out_losses()):
-            course.give_up()
-            return self._once_more(course, n_epochs=0)
-        enough = course.stopped or course.diverged
-        if enough or self.table.X.shape[0] >= recipe.SMALL:
-            self._cut(course, course)
-            return course
-        per_epoch = course.trainer.n_batches / self._n_batches_of_all()
-        return self._once_more(course, round(course.best_iter * per_epoch))
 
-    def conclude(self, course: Course, final: Course) -> Course:
-        """Return the final course, or the one before where more training failed."""
-        if final is course:
-            return course
-        final.retreat()
-        return course if final.diverged or final.retreated else final
+def split_batches(
+    data: TrainingData, params: ResolvedParams, mean, scale
+) -> tuple[Batches, Batches | None]:
+    """Return the training rows and the validation rows, or None without any."""
 
-    def attributes(self, course: Course, over: bool = False) -> dict:
-        """Return the fitted attributes of the course's best state.
+    def batches(X, weight=None, index=None):
+        n_outputs = params.config.layout.n_outputs
+        rows = StandardizedRows(X, mean, scale, weight, index, n_outputs)
+        return Batches(rows, params.model_dtype, params.device)
 
-        A course that is over gives its model away; else it is a copy.
-        """
-        course.restore()
-        c, explained = self.choices, self._explained(course)
-        module = course.release() if over else course.best_model()
-        blueprint = replace(c.blueprint, n_dropped=course.n_dropped)
-        mean, scale = blueprint.layout.standard(course.path)
-        rows = course.trainer.batches.rows
-        codes, marks = some_codes(module, rows, blueprint.layout)
-        return {
-            "n_components_": blueprint.n_columns,
-            "mean_": mean,
-            "scale_": scale,
-            "module_": module,
-            "explained_variance_ratio_": explained,
-            "loss_curve_": list(course.loss_curve),
-            "validation_loss_curve_": list(course.validation_loss_curve),
-            "n_active_components_": self._n_active(course),
-            "best_iter_": course.best_iter,
-            "n_iter_": len(course.loss_curve),
-            "batch_size_": c.batch_size,
-            "max_iter_": c.max_iter,
-            "alpha_": float(c.alpha),
-            "precision_": str(course.trainer.objective.products)[len("torch.") :],
-            "device_": c.device,
-            "_blueprint": blueprint,
-            "_seed": c.seed,
-            "_codes": codes,
-            "_marks": marks,
-        }
-
-    def _training_weight(self):
-        n = self.table.X.shape[0]
-        weight = np.ones(n) if self.table.weight is None else self.table.weight.copy()
-        weight[self.choices.held_out] = 0
-        return weight
-
-    def _shrunk(self, path):
-        """Return the path with the shrinkage of least loss, of those the loss names."""
-        shrinkages = as_loss(self.choices.blueprint.loss).shrinkages
-        paths = [replace(path, shrinkage=shrinkage) for shrinkage in shrinkages]
-        if len(paths) == 1:
-            return paths[0]
-        rows = self._batches(path)[0].sample(SHARE_ROWS)
-        return min(
-            paths, key=lambda p: self._objective(self._model(p), p).validate(rows)
-        )
-
-    def _model(self, path):
-        model = self.choices.blueprint.build(self.choices.seed, path)
-        return model.to(self.choices.device)
-
-    def _objective(self, model, path):
-        c = self.choices
-        mean, scale = c.blueprint.layout.standard(path)
-        return Objective(model, mean, scale, c.seed, c.products)
-
-    def _course(self, model, path):
-        c = self.choices
-        objective = self._objective(model, path)
-        flat = FlatParameters(model)
-        solver = c.solver.build(flat, c.learning_rate, c.alpha)
-        batches, held_out = self._batches(path)
-        trainer = Trainer(objective, solver, flat, batches, c.batch_size, c.n_threads)
-        return Course(trainer, path, held_out)
-
-    def _batches(self, path):
-        """Return the rows to learn from, and those to judge by or None."""
-        table, out = self.table, self.choices.held_out
-        if not len(out):
-            judges = None if table.X_val is None else self._rows(path, table.X_val)
-            return self._rows(path, table.X, table.weight), judges
-        kept = np.setdiff1d(np.arange(table.X.shape[0]), out)
-        return tuple(
-            self._rows(path, table.X, _take(table.weight, index), index)
-            for index in (kept, out)
-        )
-
-    def _rows(self, path, X, weight=None, index=None):
-        c, layout = self.choices, self.choices.blueprint.layout
-        rows = StandardizedRows(
-            X, *layout.standard(path), weight, index, layout.n_outputs
-        )
-        return Batches(rows, c.blueprint.dtype, c.device)
-
-    def _n_batches_of_all(self):
-        return -(-self.table.X.shape[0] // self.choices.batch_size)
-
-    def _once_more(self, course, n_epochs):
-        course.rest()
-        everything = np.empty(0, dtype=int)
-        fit = Fit(self.table, replace(self.choices, held_out=everything))
-        final = fit.start()
-        final.begin(n_epochs)
-        final.follow(course)
-        self._cut(final, course)
-        return final
-
-    def _cut(self, final, judge):
-        """Leave out components that the wanted share does not need."""
-        if self.choices.share is not None:
-            judge.restore()
-            enough = judge.shares(judge.judges) >= self.choices.share
-            n_needed = np.argmax(enough) + 1 if enough.any() else len(enough)
-            final.n_dropped = int(self.choices.blueprint.n_components - n_needed)
-
-    def _n_active(self, course):
-        k = self.choices.blueprint.n_components - course.n_dropped
-        rows = course.trainer.batches.sample(SHARE_ROWS)
-        variances = code_variances(course.model, rows)[:k]
-        return int(course.model.regularizer.active(variances).sum())
-
-    def _explained(self, course):
-        k = self.choices.blueprint.n_components - course.n_dropped
-        n = max(100, min(SHARE_ROWS, SHARE_DECODINGS // k))
-        rows = course.trainer.batches.sample(n)
-        shares = np.diff(course.shares(rows), prepend=0.0)[:k]
-        return np.append(shares, np.zeros(self.choices.blueprint.layout.n_marks))
+    X, weight, validation_index = data.X, data.sample_weight, params.validation_index
+    if not len(validation_index):
+        validation = None if data.X_val is None else batches(data.X_val)
+        return batches(X, weight), validation
+    training_index = np.setdiff1d(np.arange(X.shape[0]), validation_index)
+    return tuple(
+        batches(X, None if weight is None else weight[index], index)
+        for index in (training_index, validation_index)
+    )
 
 
 @torch.no_grad()
-def code_variances(model, batches: Batches) -> np.ndarray:
-    """Return the weighted variance of each component over rows, (n_components,)."""
-    codes = torch.cat([model.encode(rows) for rows, _ in batches.blocks()])
-    shares = batches.weight / batches.weight.sum()
-    return (shares @ (codes - shares @ codes).square()).cpu().numpy()
+def shrink_decoder(objective: Objective, pca: PCASolution, batches: Batches) -> None:
+    """Multiply the decoder's axes by the shrinkage of lowest loss.
+
+    For a loss with a link, the tangent at the mean overshoots far from the mean.
+    """
+    model = objective.model
+    if not isinstance(model.decoder, LinearSkip):
+        return
+    rows, losses = batches.sample(SUMMARY_ROWS), {}
+    for shrinkage in model.loss.shrinkages:
+        model.decoder.axes.copy_(linear_maps(model, pca, shrinkage)[1])
+        losses[shrinkage] = objective.validation_loss(rows)
+    best = min(losses, key=losses.get)
+    model.decoder.axes.copy_(linear_maps(model, pca, best)[1])
 
 
-def _take(weight, index):
-    return None if weight is None else weight[index]
+def improves_on_pca(run: TrainingRun) -> bool:
+    """Return whether the best state is significantly better than PCA.
+
+    Penalties are included. A prior is a property of the distribution of all codes,
+    which a test on rows cannot assess: then the network is kept.
+    """
+    if not run.model.regularizer.compare_with_pca:
+        return True
+    losses, losses_of_pca = (
+        run.losses_at(run.state.best),
+        run.losses_at(run.state.start),
+    )
+    return is_significantly_lower(losses, losses_of_pca, run.validation.weight.cpu())
+
+
+def is_significantly_lower(losses, reference, weight) -> bool:
+    """Return whether the mean loss of rows is lower than a reference, by a t-test.
+
+    A one-sided paired t-test on the differences, at a level of 2.5 %, or of 0.5 % for
+    fewer than 50 rows.
+
+    Parameters
+    ----------
+    losses, reference, weight : array-like of shape (n_samples,)
+        Losses of the same rows, and the weights of the rows.
+    """
+    gain, n = reference - losses, len(losses)
+    mean = np.average(gain, weights=weight)
+    variance = np.average(np.square(gain - mean), weights=weight)
+    level = LEVEL_OF_FEW_ROWS if n < FEW_ROWS else LEVEL
+    bound = stats.t.ppf(1 - level, max(1, n - 1))
+    return bool(mean > bound * np.sqrt(variance / n))
+
+
+def start_refit(
+    run: TrainingRun, data: TrainingData, params: ResolvedParams, n_epochs: int
+) -> TrainingRun:
+    """Return a run on all rows, of as many steps as the epochs of the first run."""
+    n_batches_of_run = run.trainer.n_batches
+    run.free_buffers()
+    refit = start_at_pca(data, params.without_validation())
+    refit.schedule_epochs(
+        round(n_epochs * (n_batches_of_run / refit.trainer.n_batches))
+    )
+    refit.inherit_history(run)
+    return refit
+
+
+def drop_superfluous_components(runs: list[TrainingRun], params) -> None:
+    """Drop the last components, if the others explain the share that was asked for."""
+    run = runs[0]
+    run.state.load(run.state.best)
+    shares = run.trainer.objective.explained_shares(run.evaluation)
+    is_enough = shares >= params.share
+    n_needed = np.argmax(is_enough) + 1 if is_enough.any() else len(is_enough)
+    for each in runs:
+        each.n_dropped = int(params.config.n_components - n_needed)
+
+
+def run_from_fitted(estimator, data: TrainingData, params: ResolvedParams):
+    """Return a run that starts from the weights of a fitted estimator."""
+    pca = PCASolution(estimator.mean_, estimator.scale_, axes=None, deviations=None)
+    model = copy.deepcopy(estimator.module_).to(params.device)
+    run = start_run(model, pca, data, params)
+    run.n_dropped = estimator._config.n_dropped
+    run.loss_curve = list(estimator.loss_curve_)
+    run.validation_loss_curve = list(estimator.validation_loss_curve_)
+    run.best_iter = estimator.best_iter_
+    return run
+
+
+def resume_run(
+    run: TrainingRun, data: TrainingData, params: ResolvedParams
+) -> TrainingRun:
+    """Return the run of an earlier fit, to be continued on other rows."""
+    standardization = params.config.layout.standardization(run.pca)
+    run.resume(*split_batches(data, params, *standardization), params.batch_size)
+    return run
+
+
+def fitted_attributes(run: TrainingRun, params: ResolvedParams, copied: bool) -> dict:
+    """Return an estimator's fitted attributes for the best state of a run.
+
+    Without a copy the run gives its model away, and cannot be continued.
+    """
+    run.state.load(run.state.best)
+    config = replace(params.config, n_dropped=run.n_dropped)
+    mean, scale = config.layout.standardization(run.pca)
+    ratio, n_active = summarize_components(run, config)
+    module = run.best_model(copied)
+    codes, lengths = codes_to_store(module, run.trainer.batches, config.layout)
+    return {
+        "n_components_": config.n_columns,
+        "mean_": mean,
+        "scale_": scale,
+        "module_": module,
+        "explained_variance_ratio_": ratio,
+        "loss_curve_": list(run.loss_curve),
+        "validation_loss_curve_": list(run.validation_loss_curve),
+        "n_active_components_": n_active,
+        "best_iter_": run.best_iter,
+        "n_iter_": len(run.loss_curve),
+        "batch_size_": params.batch_size,
+        "max_iter_": params.max_iter,
+        "alpha_": params.alpha,
+        "precision_": str(params.compute_dtype).removeprefix("torch."),
+        "device_": params.device,
+        "_config": config,
+        "_seed": params.seed,
+        "_codes": codes,
+        "_lengths": lengths,
+    }
+
+
+@torch.no_grad()
+def summarize_components(run: TrainingRun, config) -> tuple[np.ndarray, int]:
+    """Return each component's share of the explained loss, and how many are active."""
+    k, batches = config.n_components - config.n_dropped, run.trainer.batches
+    n_rows = max(100, min(SUMMARY_ROWS, SUMMARY_DECODINGS // k))
+    shares = run.trainer.objective.explained_shares(batches.sample(n_rows))
+    ratio = np.diff(shares, prepend=0.0)[:k]
+
+    some = batches.sample(SUMMARY_ROWS)
+    codes = torch.cat([run.model.encode(rows) for rows, _ in some.blocks()])
+    weight = some.weight / some.weight.sum()  # (n_samples,)
+    variances = (weight @ (codes - weight @ codes).square()).cpu().numpy()[:k]
+    n_active = int(run.model.regularizer.active_components(variances).sum())
+    return np.append(ratio, np.zeros(config.layout.n_lengths)), n_active
+
+
+@torch.no_grad()
+def codes_to_store(model, batches: Batches, layout) -> tuple[np.ndarray, np.ndarray]:
+    """Return codes and lengths of at most 1000 rows, from which `sample` draws.
+
+    The rows are evenly spaced, each about as often as its weight. Where the regularizer
+    has a prior, no codes are needed, and an empty array keeps their width.
+    """
+    rows = batches.rows
+    n_stored = min(STORED_CODES, len(rows))
+    quantiles = (np.arange(n_stored) + 0.5) / n_stored
+    if rows.weight is None:
+        positions = (quantiles * len(rows)).astype(int)
+    else:
+        ends = np.cumsum(rows.weight)
+        positions = np.searchsorted(ends, quantiles * ends[-1], side="right")
+    some = rows.subset(positions)
+    tensors = (torch.from_numpy(some[b]).to(model.offset) for b in some.blocks())
+    codes = torch.cat([model.encode(tensor) for tensor in tensors]).cpu().numpy()
+    if prior_codes(model.regularizer, 1, codes.shape[1], seed=0) is not None:
+        codes = codes[:0]
+    return codes, layout.lengths(some.X[some.index]).astype(codes.dtype)

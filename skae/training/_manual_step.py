@@ -1,132 +1,171 @@
-"""The step written out: loss and gradient of fully connected autoencoders by hand.
+"""The manual step: loss and gradient of fully connected autoencoders, by hand.
 
-Autograd spends more time on bookkeeping than a small network on arithmetic. Here a step
-is a list of operations that are laid out once for a number of rows: each is one call of
-torch on memory that stays where it is, and gradients land in the flat gradient. What
-can be written out is what the parts offer: modules a method `write_out`, losses a
-`derivative`. What a regularizer does to the codes is left to autograd, on them alone.
+For a small network, autograd's bookkeeping takes longer than the arithmetic. Here, a
+step is a list of operations that is laid out once for each number of rows. Each
+operation is one call of torch on fixed memory, and gradients are written to the flat
+gradient of the optimizer.
+
+This is an optimization only. `Trainer` uses autograd where `manual_gradient` returns
+None, with the same results up to rounding.
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, singledispatch
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from skae.losses import (
+    absolute_error,
+    brier,
+    huber,
+    log_loss,
+    poisson,
+    squared_error,
+)
+from skae.model._adapters import InputAdapter
+from skae.model._autoencoder import LinearSkip
+from skae.networks._layers import HeLinear
+from skae.networks._mlp import FullyConnected
+from skae.training._objective import Objective
+
 aten = torch.ops.aten
 
 # forward(x, out) and backward(gradient, x, y, out), where y = forward(x).
-BY_HAND = {
-    "relu": (
+ACTIVATIONS = {
+    nn.ReLU: (
         lambda x, out: torch.clamp_min(x, 0, out=out),
         lambda g, x, y, out: aten.threshold_backward.grad_input(
             g, x, 0, grad_input=out
         ),
     ),
-    "leaky_relu": (
+    nn.LeakyReLU: (
         lambda x, out: aten.leaky_relu.out(x, 0.01, out=out),
         lambda g, x, y, out: aten.leaky_relu_backward.grad_input(
             g, x, 0.01, False, grad_input=out
         ),
     ),
-    "elu": (
+    nn.ELU: (
         lambda x, out: aten.elu.out(x, out=out),
         lambda g, x, y, out: aten.elu_backward.grad_input(
             g, 1, 1, 1, False, x, grad_input=out
         ),
     ),
-    "gelu": (
+    nn.GELU: (
         lambda x, out: aten.gelu.out(x, out=out),
         lambda g, x, y, out: aten.gelu_backward.grad_input(g, x, grad_input=out),
     ),
-    "silu": (
+    nn.SiLU: (
         lambda x, out: aten.silu.out(x, out=out),
         lambda g, x, y, out: aten.silu_backward.grad_input(g, x, grad_input=out),
     ),
-    "softplus": (
+    nn.Softplus: (
         lambda x, out: aten.softplus.out(x, out=out),
         lambda g, x, y, out: aten.softplus_backward.grad_input(
             g, x, 1, 20, grad_input=out
         ),
     ),
-    "tanh": (
+    nn.Tanh: (
         lambda x, out: torch.tanh(x, out=out),
         lambda g, x, y, out: aten.tanh_backward.grad_input(g, y, grad_input=out),
     ),
-    "sigmoid": (
+    nn.Sigmoid: (
         lambda x, out: torch.sigmoid(x, out=out),
         lambda g, x, y, out: aten.sigmoid_backward.grad_input(g, y, grad_input=out),
     ),
-    "identity": (
+    nn.Identity: (
         lambda x, out: out.copy_(x),
         lambda g, x, y, out: out.copy_(g),
     ),
 }
 
 
-class Place(NamedTuple):
-    """Memory for a value, and for the gradient by it unless nobody needs that."""
+def _brier_derivative(output, target, out):
+    p = torch.sigmoid(output)
+    return torch.sub(p, target, out=out).mul_(p).mul_(1 - p).mul_(2)
+
+
+# Derivatives of the losses by the output, elementwise, written to `out`.
+DERIVATIVES = {
+    squared_error: lambda o, t, out: torch.sub(o, t, out=out).mul_(2),
+    absolute_error: lambda o, t, out: torch.sub(o, t, out=out).sign_(),
+    huber: lambda o, t, out: torch.sub(o, t, out=out).clamp_(-1, 1),
+    log_loss: lambda o, t, out: torch.sigmoid(o, out=out).sub_(t),
+    poisson: lambda o, t, out: torch.exp(o, out=out).sub_(t),
+    brier: _brier_derivative,
+}
+
+
+class Buffer(NamedTuple):
+    """Memory for a value, and for the gradient by it, or None if it is not needed."""
 
     value: Tensor
     gradient: Tensor | None
 
     @classmethod
-    def like(cls, value: Tensor) -> "Place":
-        """Return a place of the value's shape and type."""
+    def like(cls, value: Tensor) -> "Buffer":
+        """Return a buffer of the value's shape and type."""
         return cls(torch.empty_like(value), torch.empty_like(value))
 
 
-class Passes(NamedTuple):
-    """A module written out: where its output will be, and what computes it.
+class ForwardBackward(NamedTuple):
+    """The operations of a module, and the buffer of its output.
 
     Attributes
     ----------
-    output : Place
-        The output, and the gradient by it, which `backward` starts from.
+    output : Buffer
+        The output. `backward` starts from the gradient by it.
 
     forward, backward : list of callable
-        Operations without arguments, to be called in order.
+        Operations without arguments, in order.
     """
 
-    output: Place
+    output: Buffer
     forward: list[Callable]
     backward: list[Callable]
 
 
-class Lowered(NamedTuple):
-    """A parameter and its gradient in the precision of products.
+class CastParameter(NamedTuple):
+    """A parameter and its gradient in the type of the products.
 
     Attributes
     ----------
     value, gradient : Tensor
-        The parameter's own memory where it has that precision, else copies.
+        The parameter's own memory if it has this type, else copies.
 
-    fill, drain : list of callable
-        Operations that fill the copy of the value, and drain that of the gradient.
+    load, store : list of callable
+        Operations that fill the copy of the value, and return the gradient.
     """
 
     value: Tensor
     gradient: Tensor
-    fill: list[Callable]
-    drain: list[Callable]
+    load: list[Callable]
+    store: list[Callable]
 
     @classmethod
-    def of(cls, parameter: nn.Parameter, dtype: torch.dtype) -> "Lowered":
-        """Return a parameter in a precision."""
+    def of(cls, parameter: nn.Parameter, dtype: torch.dtype) -> "CastParameter":
+        """Return a parameter in a type."""
         value, gradient = parameter.detach(), parameter.grad
         if value.dtype == dtype:
             return cls(value, gradient, [], [])
         low, low_gradient = (torch.empty_like(value, dtype=dtype) for _ in range(2))
-        fill, drain = partial(low.copy_, value), partial(gradient.copy_, low_gradient)
-        return cls(low, low_gradient, [fill], [drain])
+        load, store = partial(low.copy_, value), partial(gradient.copy_, low_gradient)
+        return cls(low, low_gradient, [load], [store])
 
 
-def affine(layer: nn.Linear, x: Place) -> Passes:
-    """Write out x W' + b."""
-    weight = Lowered.of(layer.weight, x.value.dtype)
-    bias = Lowered.of(layer.bias, x.value.dtype)
-    y = Place.like(x.value.new_empty(len(x.value), layer.out_features))
+@singledispatch
+def lay_out(module: nn.Module, x: Buffer) -> ForwardBackward:
+    """Return the operations of a module on an input, by the type of the module."""
+    raise TypeError(f"Got {type(module).__name__}, which has no manual gradient.")
+
+
+@lay_out.register
+def lay_out_linear(layer: HeLinear, x: Buffer) -> ForwardBackward:
+    """Return the operations of `x @ W.T + b`."""
+    weight = CastParameter.of(layer.weight, x.value.dtype)
+    bias = CastParameter.of(layer.bias, x.value.dtype)
+    y = Buffer.like(x.value.new_empty(len(x.value), layer.out_features))
     product = partial(torch.addmm, bias.value, x.value, weight.value.T, out=y.value)
     backward = [
         partial(torch.mm, y.gradient.T, x.value, out=weight.gradient),
@@ -134,203 +173,153 @@ def affine(layer: nn.Linear, x: Place) -> Passes:
     ]
     if x.gradient is not None:
         backward.append(partial(torch.mm, y.gradient, weight.value, out=x.gradient))
-    forward = [*weight.fill, *bias.fill, product]
-    return Passes(y, forward, [*backward, *weight.drain, *bias.drain])
+    forward = [*weight.load, *bias.load, product]
+    return ForwardBackward(y, forward, [*backward, *weight.store, *bias.store])
 
 
-def hidden(activation: str, x: Place) -> Passes:
-    """Write out an activation; the gradient by x takes the place of that by y."""
-    forward, backward = BY_HAND[activation]
-    y = Place(torch.empty_like(x.value), x.gradient)
-    return Passes(
+def lay_out_activation(module: nn.Module, x: Buffer) -> ForwardBackward:
+    """Return the operations of an activation.
+
+    The gradient by x overwrites the gradient by y, which is not needed any more.
+    """
+    forward, backward = ACTIVATIONS[type(module)]
+    y = Buffer(torch.empty_like(x.value), x.gradient)
+    return ForwardBackward(
         y,
         [partial(forward, x.value, y.value)],
         [partial(backward, y.gradient, x.value, y.value, x.gradient)],
     )
 
 
-def linear_beside(passes: Passes, axes: nn.Parameter, x: Place) -> Passes:
-    """Write out `x @ axes.T` added to the output of passes that start from x."""
-    y, matrix = passes.output, Lowered.of(axes, x.value.dtype)
-    add = partial(y.value.addmm_, x.value, matrix.value.T)
+for _activation in ACTIVATIONS:
+    lay_out.register(_activation, lay_out_activation)
+
+
+@lay_out.register
+def lay_out_fully_connected(network: FullyConnected, x: Buffer) -> ForwardBackward:
+    """Return the operations of linear layers with activations between them."""
+    steps = ForwardBackward(x, [], [])
+    for layer in network.hidden:
+        steps = chain(steps, lay_out(layer, steps.output))
+        steps = chain(steps, lay_out(network.activation, steps.output))
+    return chain(steps, lay_out(network.output, steps.output))
+
+
+@lay_out.register
+def lay_out_linear_skip(module: LinearSkip, x: Buffer) -> ForwardBackward:
+    """Return the operations of `x @ axes.T + network(x)`."""
+    steps = lay_out(module.network, x)
+    y, axes = steps.output, CastParameter.of(module.axes, x.value.dtype)
+    add = partial(y.value.addmm_, x.value, axes.value.T)
     backward = [
-        partial(torch.mm, y.gradient.T, x.value, out=matrix.gradient),
-        *matrix.drain,
-        *passes.backward,
+        partial(torch.mm, y.gradient.T, x.value, out=axes.gradient),
+        *axes.store,
+        *steps.backward,
     ]
-    if x.gradient is not None:
-        backward.append(partial(x.gradient.addmm_, y.gradient, matrix.value))
-    return Passes(y, [*passes.forward, *matrix.fill, add], backward)
+    if x.gradient is not None:  # added to what the network's operations have written
+        backward.append(partial(x.gradient.addmm_, y.gradient, axes.value))
+    return ForwardBackward(y, [*steps.forward, *axes.load, add], backward)
 
 
-def converted(passes: Passes, dtype: torch.dtype) -> Passes:
-    """Write out the conversion of an output to a type."""
-    x = passes.output
-    if x.value.dtype == dtype:
-        return passes
-    y = Place.like(x.value.to(dtype))
-    forward, backward = partial(y.value.copy_, x.value), x.gradient.copy_
-    return Passes(
-        y, [*passes.forward, forward], [partial(backward, y.gradient), *passes.backward]
-    )
-
-
-def joined(first: Passes, then: Passes) -> Passes:
-    """Write out passes that start from the output of others."""
-    return Passes(
+def chain(first: ForwardBackward, then: ForwardBackward) -> ForwardBackward:
+    """Return the operations of a module and of one that starts from its output."""
+    return ForwardBackward(
         then.output,
         [*first.forward, *then.forward],
         [*then.backward, *first.backward],
     )
 
 
-class RegularizedCodes:
-    """What a regularizer makes of codes, differentiated by autograd on them alone.
+def cast_output(steps: ForwardBackward, dtype: torch.dtype) -> ForwardBackward:
+    """Return the operations followed by a conversion of the output to a type."""
+    x = steps.output
+    if x.value.dtype == dtype:
+        return steps
+    y = Buffer.like(x.value.to(dtype))
+    forward, backward = partial(y.value.copy_, x.value), x.gradient.copy_
+    conversion = [forward], [partial(backward, y.gradient)]
+    return chain(steps, ForwardBackward(y, *conversion))
+
+
+def loss_and_grad(
+    elementwise: Callable,
+    output: Tensor,
+    target: Tensor,
+    weights: Tensor | None,
+    grad: Tensor,
+) -> Tensor:
+    """Return the weighted mean loss, and write its gradient by the output to `grad`."""
+    if elementwise is squared_error and weights is None:
+        # The default: the residual gives both, in fewer passes over memory.
+        residual = torch.sub(output, target, out=grad).view(-1)
+        loss = torch.dot(residual, residual) / residual.numel()
+        residual.mul_(2 / residual.numel())
+        return loss
+    weights = 1.0 if weights is None else weights.unsqueeze(1)  # (n_samples, 1)
+    DERIVATIVES[elementwise](output, target, grad).mul_(weights / target.numel())
+    return (weights * elementwise(output, target)).mean()
+
+
+class ManualGradient:
+    """Loss and gradient of a batch, laid out once for each number of rows.
 
     Parameters
     ----------
-    regularizer : BaseRegularizer
-        A function of the encoder's output alone.
-
-    parameters : list of nn.Parameter
-        What it learns.
-
-    outputs : Place
-        What the encoder returns.
-
-    generator : torch.Generator
-        Where random numbers come from.
+    objective : Objective
+        The objective of a supported model.
     """
 
-    def __init__(self, regularizer, parameters, outputs: Place, generator):
-        self.regularizer = regularizer
-        self.parameters = parameters
-        self.outputs = outputs
-        self.generator = generator
-
-    def passes(self) -> Passes:
-        """Return both directions, as one operation each."""
-        state = self.generator.get_state()
-        self.outputs.value.zero_()  # tried on numbers, not on rubbish
-        self.output = Place.like(self._decoded().detach())
-        self.generator.set_state(state)
-        return Passes(self.output, [self.forward], [self.backward])
-
-    def forward(self) -> None:
-        """Write what the decoder is given: one code for each row, or several."""
-        self.decoded = self._decoded()
-        self.output.value.copy_(self.decoded.detach())
-
-    @torch.enable_grad()
-    def _decoded(self):
-        self.leaf = self.outputs.value.clone().requires_grad_()
-        self.codes = self.regularizer.code(self.leaf)
-        drawn = self.regularizer.training_codes(self.codes, self.generator)
-        return self.regularizer.decoder_input(drawn)
-
-    def lose(self, loss, output: Place, target: Tensor, weights) -> Tensor:
-        """Return the mean loss with the penalty, and write its gradient by the output.
-
-        That of the penalty is left for `backward`.
-        """
-        n_blocks = len(output.value) // len(target)
-        targets = target.repeat(n_blocks, 1)
-        all_weights = None if weights is None else weights.repeat(n_blocks)
-        mean = loss.mean(output.value, targets, all_weights, output.gradient)
-        losses = loss.elementwise(output.value, targets).mean(dim=1)
-        losses = losses.unflatten(0, (n_blocks, -1)).mean(dim=0)
-        return mean + self._penalty(losses, weights)
-
-    @torch.enable_grad()
-    def _penalty(self, losses, weights):
-        added = self.regularizer.batch_penalty(
-            self.codes, losses, weights, self.generator
-        )
-        self.penalty = weighted_mean(added + losses.new_zeros(1), weights)
-        return self.penalty.detach()
-
-    @torch.enable_grad()
-    def backward(self) -> None:
-        """Write the gradient by the encoder's output, and by what is learned."""
-        for parameter in self.parameters:
-            parameter.grad.zero_()
-        # Its derivative by the decoded codes is the gradient that came for them.
-        stand_in = (self.decoded * self.output.gradient).sum()
-        (stand_in + self.penalty).backward()
-        self.outputs.gradient.copy_(self.leaf.grad)
-
-
-def lose(loss, output: Place, target: Tensor, weights: Tensor | None) -> Tensor:
-    """Return the mean loss, and write its gradient by the output."""
-    return loss.mean(output.value, target, weights, output.gradient)
-
-
-def weighted_mean(losses: Tensor, weights: Tensor | None) -> Tensor:
-    """Return the mean of the rows' losses times their weights."""
-    return losses.mean() if weights is None else (weights * losses).mean()
-
-
-class WrittenGradient:
-    """Loss and gradient of a batch, written out, for as many row counts as come.
-
-    Parameters
-    ----------
-    model : Autoencoder
-        Its encoder and decoder offer `write_out`, its loss a `derivative`.
-
-    target : callable
-        `target(rows)` is what outputs are compared with.
-
-    generator : torch.Generator
-        Where random numbers come from.
-
-    dtype : torch.dtype
-        What products are computed in.
-    """
-
-    def __init__(self, model, target: Callable, generator, dtype: torch.dtype):
-        self.model = model
-        self.loss, self.noise, self.target = model.loss, model.noise, target
-        self.generator = generator
-        self.dtype = dtype
-        self.steps = {}
+    def __init__(self, objective: Objective):
+        self.objective = objective
+        self.steps = {}  # by number of rows
 
     def __call__(self, rows: Tensor, weights: Tensor | None) -> Tensor:
-        """Write the gradient of the mean loss, and return that loss."""
-        n_rows = rows.shape[0]
+        """Write the gradient of the mean loss, and return the loss."""
+        n_rows, objective = len(rows), self.objective
         if n_rows not in self.steps:
-            self.steps[n_rows] = self._write_out(rows)
-        x, lose, (output, forward, backward) = self.steps[n_rows]
-        x.copy_(self.noise.corrupt(rows, self.generator))
+            self.steps[n_rows] = self._lay_out(rows)
+        x, (output, forward, backward) = self.steps[n_rows]
+        x.copy_(objective.model.noise.corrupt(rows, objective.generator))
         for operation in forward:
             operation()
-        loss = lose(self.loss, output, self.target(rows), weights)
+        loss = loss_and_grad(
+            objective.model.loss.elementwise,
+            output.value,
+            objective.target(rows),
+            weights,
+            output.gradient,
+        )
         for operation in backward:
             operation()
         return loss
 
-    def _write_out(self, rows):
-        """Return the memory of the input, what tells the loss, and all passes."""
-        x = torch.empty_like(rows, dtype=self.dtype)
-        encoder = self.model.encoder.write_out(Place(x, None))
-        encoder, lose = self._regularized(encoder, rows.dtype)
-        decoder = self.model.decoder.write_out(encoder.output)
-        passes = converted(joined(encoder, decoder), rows.dtype)
-        if self.model.offset.any():  # nothing is added in standardised units
-            add = partial(passes.output.value.add_, self.model.offset)
-            passes.forward.append(add)
-        return x, lose, passes
+    def _lay_out(self, rows):
+        """Return the memory of the input and all operations for a number of rows."""
+        model = self.objective.model
+        x = torch.empty_like(rows, dtype=self.objective.compute_dtype)
+        encoder = lay_out(model.encoder, Buffer(x, None))
+        decoder = lay_out(model.decoder, encoder.output)
+        steps = cast_output(chain(encoder, decoder), rows.dtype)
+        if model.offset.any():  # it is zero in standardized units
+            steps.forward.append(partial(steps.output.value.add_, model.offset))
+        return x, steps
 
-    def _regularized(self, encoder, dtype):
-        """Return passes to what is decoded, and what tells the loss."""
-        model = self.model
-        if model.regularizer.is_noop:
-            return encoder, lose
-        encoder = converted(encoder, dtype)
-        networks = {*model.encoder.parameters(), *model.decoder.parameters()}
-        others = [p for p in model.parameters() if p not in networks]
-        learned = [p for p in others if p.requires_grad]
-        codes = RegularizedCodes(
-            model.regularizer, learned, encoder.output, self.generator
-        )
-        return converted(joined(encoder, codes.passes()), self.dtype), codes.lose
+
+def manual_gradient(objective: Objective) -> ManualGradient | None:
+    """Return the manual gradient of an objective, or None if a part is unsupported."""
+    model = objective.model
+    networks = model.encoder, model.decoder
+    modules = [module for network in networks for module in network.modules()]
+    parameters = [p for network in networks for p in network.parameters()]
+    is_supported = (
+        # Exact types: a subclass may compute something else.
+        type(model.adapter) is InputAdapter
+        and model.loss.elementwise in DERIVATIVES
+        and model.regularizer.is_noop
+        and not model.n_dropped
+        and all(type(m) in {*lay_out.registry, nn.ModuleList} for m in modules)
+        and all(p.requires_grad for p in parameters)
+        # Gradients are written, not added: a shared parameter would get one of two.
+        and len(set(parameters)) == len(parameters)
+    )
+    return ManualGradient(objective) if is_supported else None

@@ -1,23 +1,26 @@
-"""Solvers: one step of an optimizer on a model's flat vector of parameters."""
+"""Optimizers: one step on a model's flat vector of parameters."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-BETAS = (0.9, 0.999)
-# In float64 little data is computed, to be the same to seven digits however it came. A
-# gradient that is zero but for rounding must not become a step.
+BETAS = (0.9, 0.999)  # Kingma & Ba 2015
+# float64 is used for small data, whose fit must not depend on the order of the rows in
+# the first seven digits. A gradient that is zero except for rounding must not be
+# amplified to a step.
 EPSILON = {torch.float32: 1e-8, torch.float64: 1e-7}
+INFINITE_STEP_COUNT = torch.tensor(torch.inf, dtype=torch.float32)
 
 
 class FlatParameters:
     """All parameters of a module as views of one vector, and gradients of another.
 
-    The matrices that weight decay shrinks come first. Linear paths are not among them,
-    nor what else a module names as `undecayed`: decay pulls towards PCA, not away.
+    The matrices that weight decay shrinks come first. Vectors are not decayed, nor what
+    a module names in `undecayed`, such as the linear skip connections: decay must pull
+    towards PCA, not away from it.
 
     Attributes
     ----------
@@ -25,23 +28,30 @@ class FlatParameters:
         The parameters.
 
     values, gradient : Tensor of shape (n_parameters,)
-        All of them, and their gradients.
+        Their values and gradients.
 
     decayed, decayed_gradient : Tensor of shape (n_decayed,)
-        The part of `values` that weight decay shrinks, and the gradient by it.
+        The part of `values` that weight decay shrinks, and of `gradient`.
     """
 
     def __init__(self, module: nn.Module):
-        decayed, others = split_parameters(module)
-        parameters = self.parameters = decayed + others
-        self.values = torch.cat([p.detach().ravel() for p in parameters])
+        undecayed = {
+            id(getattr(m, name))
+            for m in module.modules()
+            for name in getattr(m, "undecayed", ())
+        }
+        trained = [p for p in module.parameters() if p.requires_grad]
+        decayed = [p for p in trained if p.ndim > 1 and id(p) not in undecayed]
+        chosen = {id(p) for p in decayed}
+        self.parameters = decayed + [p for p in trained if id(p) not in chosen]
+        self.values = torch.cat([p.detach().ravel() for p in self.parameters])
         self.gradient = torch.zeros_like(self.values)
         start = 0
-        for p in parameters:
-            place = slice(start, start + p.numel())
-            p.data = self.values[place].view_as(p)
-            p.grad = self.gradient[place].view_as(p)
-            start = place.stop
+        for p in self.parameters:
+            position = slice(start, start + p.numel())
+            p.data = self.values[position].view_as(p)
+            p.grad = self.gradient[position].view_as(p)
+            start = position.stop
         n_decayed = sum(p.numel() for p in decayed)
         self.decayed = self.values[:n_decayed]
         self.decayed_gradient = self.gradient[:n_decayed]
@@ -53,21 +63,6 @@ class FlatParameters:
     def penalty(self, alpha: float) -> Tensor:
         """Return `alpha / 2 * |decayed|^2`."""
         return alpha / 2 * self.decayed.square().sum()
-
-
-def split_parameters(module: nn.Module):
-    """Return the matrices of the networks, and all other parameters."""
-    spared = {id(p) for m in module.modules() for p in getattr(m, "undecayed", ())}
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    decayed = [p for p in parameters if p.ndim > 1 and id(p) not in spared]
-    chosen = {id(p) for p in decayed}
-    return decayed, [p for p in parameters if id(p) not in chosen]
-
-
-@cache
-def endless(device: torch.device) -> Tensor:
-    """Return a count of steps that makes torch correct nothing."""
-    return torch.tensor(torch.inf, dtype=torch.float32, device=device)
 
 
 def adam_(values, gradient, mean, square, n_steps, learning_rate):
@@ -82,13 +77,15 @@ def adam_(values, gradient, mean, square, n_steps, learning_rate):
 def fused_adam_(values, gradient, mean, square, n_steps, learning_rate):
     """Update values in place by Adam, in one pass over memory.
 
-    The corrections for the first steps are left to the numbers, as in the paper's
-    section 2: torch's own want the count as a tensor, whose upkeep costs more time.
+    The bias correction is applied to the learning rate and epsilon, as at the end of
+    section 2 of the paper. The kernel's own correction expects a tensor of the number
+    of steps, which is slower to maintain; for infinitely many steps it is 1.
     """
     beta1, beta2 = BETAS
     correction = (1 - beta2**n_steps) ** 0.5
+    n_steps_of_kernel = INFINITE_STEP_COUNT.to(values.device)
     torch._fused_adam_(
-        [values], [gradient], [mean], [square], [], [endless(values.device)],
+        [values], [gradient], [mean], [square], [], [n_steps_of_kernel],
         lr=learning_rate * correction / (1 - beta1**n_steps),
         eps=EPSILON[values.dtype] * correction,
         beta1=beta1, beta2=beta2, weight_decay=0.0, amsgrad=False, maximize=False,
@@ -96,57 +93,68 @@ def fused_adam_(values, gradient, mean, square, n_steps, learning_rate):
 
 
 class Adam:
-    """Adam on a flat vector, with the penalty in the gradient.
+    """Adam on a flat vector.
 
-    `torch.optim` offers the same, but its first use imports torch's compiler, which
-    takes longer than a small fit.
+    `torch.optim.Adam` computes the same, but its first use imports torch's compiler,
+    which takes longer than a small fit.
+
+    Parameters
+    ----------
+    flat : FlatParameters
+        The parameters.
+
+    learning_rate : float
+        The largest step size.
+
+    alpha : float
+        Strength of the penalty, or rate of decay.
+
+    decoupled : bool, default=False
+        Whether alpha is a rate of weight decay, as in AdamW (Loshchilov & Hutter 2019),
+        and not the strength of a penalty on squared weights.
     """
 
+    # A private operation, which torch may rename.
     update = staticmethod(fused_adam_ if hasattr(torch, "_fused_adam_") else adam_)
 
-    def __init__(self, flat: FlatParameters, learning_rate: float, alpha: float):
+    def __init__(
+        self, flat: FlatParameters, learning_rate: float, alpha: float, decoupled=False
+    ):
         self.flat = flat
         self.learning_rate = learning_rate
         self.alpha = alpha
+        self.decoupled = decoupled
         self.mean = torch.zeros_like(flat.values)
         self.square = torch.zeros_like(flat.values)
         self.n_steps = 0
 
     def step(self, closure: Callable, factor: float) -> Tensor:
         """Take a step at `factor * learning_rate`, and return the loss before it."""
-        loss = closure()
+        loss, flat = closure(), self.flat
+        learning_rate = factor * self.learning_rate
         self.n_steps += 1
-        self.shrink(factor * self.learning_rate)
+        if self.decoupled:
+            flat.decayed.mul_(1 - learning_rate * self.alpha)
+        elif self.alpha:
+            flat.add_penalty(self.alpha)
         self.update(
-            self.flat.values, self.flat.gradient, self.mean, self.square,
-            self.n_steps, factor * self.learning_rate,
+            flat.values, flat.gradient, self.mean, self.square,
+            self.n_steps, learning_rate,
         )  # fmt: skip
         return loss
 
-    def shrink(self, learning_rate: float) -> None:
-        """Add the penalty's gradient."""
-        if self.alpha:
-            self.flat.add_penalty(self.alpha)
 
-
-class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
-
-    def shrink(self, learning_rate: float) -> None:
-        """Shrink the matrices."""
-        self.flat.decayed.mul_(1 - learning_rate * self.alpha)
-
-
-class TorchSolver:
+class TorchOptimizer:
     """Any `torch.optim.Optimizer`, with the penalty in the gradient.
 
     Parameters
     ----------
     flat : FlatParameters
-        The vector that the optimizer changes, whole or by its views.
+        The parameters.
 
     optimizer : torch.optim.Optimizer
-        Its groups' learning rates are multiplied by the schedule.
+        Updates `flat.values`, whole or by its views. The learning rates of its groups
+        are multiplied by the schedule.
 
     alpha : float
         Strength of the penalty.
@@ -159,65 +167,70 @@ class TorchSolver:
         self.learning_rates = [group["lr"] for group in optimizer.param_groups]
 
     def step(self, closure: Callable, factor: float) -> Tensor:
-        """Take a step at `factor` times the learning rates; return the loss."""
+        """Take a step at `factor` times the learning rates, and return the loss."""
         groups = self.optimizer.param_groups
         for group, learning_rate in zip(groups, self.learning_rates, strict=True):
             group["lr"] = factor * learning_rate
-        loss = None
+        losses = []  # L-BFGS calls the closure several times
 
-        def penalised():
-            nonlocal loss
-            value = closure()
-            loss = value if loss is None else loss
+        def penalized():
+            losses.append(closure())
             with torch.no_grad():
                 self.flat.add_penalty(self.alpha)
-                return value + self.flat.penalty(self.alpha)
+                return losses[-1] + self.flat.penalty(self.alpha)
 
-        self.optimizer.step(penalised)
-        return loss
+        self.optimizer.step(penalized)
+        return losses[0]
 
 
-def _whole(flat: FlatParameters) -> nn.Parameter:
+def flat_parameter(flat: FlatParameters) -> nn.Parameter:
+    """Return all parameters as one, which shares memory and gradient with them."""
     parameter = nn.Parameter(flat.values)
     parameter.grad = flat.gradient
     return parameter
 
 
-def _rmsprop(flat, learning_rate, alpha):
+def rmsprop(flat, learning_rate, alpha):
+    """Return RMSprop."""
     from torch.optim import RMSprop
 
-    return TorchSolver(flat, RMSprop([_whole(flat)], lr=learning_rate), alpha)
+    optimizer = RMSprop([flat_parameter(flat)], lr=learning_rate)
+    return TorchOptimizer(flat, optimizer, alpha)
 
 
-def _sgd(flat, learning_rate, alpha):
+def sgd(flat, learning_rate, alpha):
+    """Return gradient descent with Nesterov momentum."""
     from torch.optim import SGD
 
-    momentum = {"momentum": 0.9, "nesterov": True}
-    return TorchSolver(flat, SGD([_whole(flat)], lr=learning_rate, **momentum), alpha)
+    optimizer = SGD(
+        [flat_parameter(flat)], lr=learning_rate, momentum=0.9, nesterov=True
+    )
+    return TorchOptimizer(flat, optimizer, alpha)
 
 
-def _lbfgs(flat, learning_rate, alpha):
+def lbfgs(flat, learning_rate, alpha):
+    """Return L-BFGS, whose line search replaces the learning rate."""
     from torch.optim import LBFGS
 
-    # The line search finds the length of the step; learning_rate has no part in it.
-    optimizer = LBFGS([_whole(flat)], line_search_fn="strong_wolfe")
-    return TorchSolver(flat, optimizer, alpha)
+    optimizer = LBFGS([flat_parameter(flat)], line_search_fn="strong_wolfe")
+    return TorchOptimizer(flat, optimizer, alpha)
 
 
 @dataclass(frozen=True)
-class Solver:
-    """What a solver's name stands for.
+class OptimizerSpec:
+    """The optimizer that a value of `solver` selects.
 
     Attributes
     ----------
     build : callable
-        `(flat, learning_rate, alpha) -> optimizer` with a method `step`.
+        `build(flat, learning_rate, alpha)` returns an object with the method
+        `step(closure, factor)`.
 
     decoupled : bool
-        Whether alpha is a rate of decay, rather than a penalty on squared weights.
+        Whether alpha is a rate of decay, and not a penalty on squared weights.
 
     full_batch : bool
-        Whether a step is made for all rows at once.
+        Whether a step uses all rows at once by default.
     """
 
     build: Callable
@@ -226,18 +239,18 @@ class Solver:
 
 
 SOLVERS = {
-    "adamw": Solver(AdamW, decoupled=True),
-    "adam": Solver(Adam),
-    "rmsprop": Solver(_rmsprop),
-    "sgd": Solver(_sgd),
-    "lbfgs": Solver(_lbfgs, full_batch=True),
+    "adamw": OptimizerSpec(partial(Adam, decoupled=True), decoupled=True),
+    "adam": OptimizerSpec(Adam),
+    "rmsprop": OptimizerSpec(rmsprop),
+    "sgd": OptimizerSpec(sgd),
+    "lbfgs": OptimizerSpec(lbfgs, full_batch=True),
 }
 
 
-def as_solver(solver) -> Solver:
-    """Return the solver of a name, or one made of a callable."""
+def as_optimizer(solver) -> OptimizerSpec:
+    """Return the optimizer of a name, or one that a callable builds."""
     if isinstance(solver, str):
         return SOLVERS[solver]
-    return Solver(
-        lambda flat, _, alpha: TorchSolver(flat, solver(flat.parameters), alpha)
+    return OptimizerSpec(
+        lambda flat, _, alpha: TorchOptimizer(flat, solver(flat.parameters), alpha)
     )

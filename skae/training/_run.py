@@ -1,208 +1,230 @@
-"""A course of training: its curves, its best state, and when it has learned enough."""
+"""A training run: the epochs of one model, its curves, its best state, its end."""
 
 import copy
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from skae.data._pca import LinearPath
+from skae.data._pca import PCASolution
 from skae.model._autoencoder import Autoencoder
-from skae.training._trainer import Batches, Trainer, set_training, warmup_cosine
+from skae.training._batches import Batches
+from skae.training._objective import set_generator
+from skae.training._trainer import Trainer, warmup_cosine
 
-JUDGES = 500  # training rows that tell whether training went well
-WORSENED = 0.01  # of the mean's loss: what rounding does not explain
-DIVERGED = 10  # times the loss of the worse of the start and the mean
-
-
-def copy_all(targets: list[Tensor], sources: list[Tensor]) -> None:
-    """Write tensors into others, one into each."""
-    for target, source in zip(targets, sources, strict=True):
-        target.copy_(source)
+EVALUATION_ROWS = 500  # training rows evaluated where there are no validation rows
+WORSENING = 0.01  # of the mean's loss: more than rounding explains
+DIVERGENCE = 10  # times the larger loss of the start and the mean
 
 
-class Course:
-    """Epochs of one model, judged after each, with the best state kept.
+class BestState:
+    """Copies of a model's weights and buffers, of which the best is kept.
 
-    Where rows are held out, the loss on them judges; else the training loss tells when
-    nothing is gained any more, and the last state is kept.
+    Parameters
+    ----------
+    model : Autoencoder
+        The model.
+
+    values : Tensor of shape (n_parameters,)
+        The flat vector of its parameters.
+
+    Attributes
+    ----------
+    start, best, current : list of Tensor
+        The state before the first epoch, the best one, and the latest one.
+    """
+
+    def __init__(self, model: Autoencoder, values: Tensor):
+        self.model = model
+        self.values = values
+        copies = ([t.clone() for t in self.tensors()] for _ in range(3))
+        self.start, self.best, self.current = copies
+
+    def tensors(self) -> list[Tensor]:
+        """Return what training changes: parameters, and buffers of the networks."""
+        networks = self.model.encoder, self.model.decoder
+        return [self.values, *(b for network in networks for b in network.buffers())]
+
+    @torch.no_grad()
+    def load(self, state: list[Tensor]) -> None:
+        """Write a state into the model."""
+        for tensor, value in zip(self.tensors(), state, strict=True):
+            tensor.copy_(value)
+
+    @torch.no_grad()
+    def save(self, state: list[Tensor]) -> None:
+        """Write the model's state into one of the copies."""
+        for tensor, value in zip(state, self.tensors(), strict=True):
+            tensor.copy_(value)
+
+
+class TrainingRun:
+    """Epochs of one model, each evaluated, with the best state kept.
+
+    With validation rows, the best state is the one of lowest validation loss. Without,
+    the training loss decides when to stop, and the last state is kept.
 
     Parameters
     ----------
     trainer : Trainer
-        What yields epochs.
+        Yields epochs.
 
-    path : LinearPath
-        PCA's solution, which the model started from.
+    pca : PCASolution
+        The solution from which the model started.
 
-    held_out : Batches or None
-        Rows to be judged by.
+    validation : Batches or None
+        The validation rows.
+
+    Attributes
+    ----------
+    model : Autoencoder
+        The model.
+
+    evaluation : Batches
+        The validation rows, or else some of the training rows.
+
+    state : BestState
+        The state at the start, at the best epoch and at present.
+
+    loss_curve, validation_loss_curve : list of float
+        The mean loss in each epoch, and the validation loss after it.
+
+    best_iter : int
+        The epoch of the best state; 0 is the start.
+
+    n_dropped : int
+        Number of components left out at the end of the fitted model's codes.
+
+    stopped, diverged, worsened, reverted : bool
+        Whether a callback stopped the run; whether the loss exceeded its limit; whether
+        the loss of training rows rose, and the start was restored therefore.
     """
 
-    def __init__(self, trainer: Trainer, path: LinearPath, held_out: Batches | None):
+    def __init__(self, trainer: Trainer, pca: PCASolution, validation: Batches | None):
         self.trainer = trainer
-        self.path = path
-        self.held_out = held_out
+        self.pca = pca
+        self.validation = validation
         self.loss_curve = []
         self.validation_loss_curve = []
-        self.best_iter = self.n_dropped = self.remaining = 0
-        self.stopped = self.diverged = self.retreated = self.worsened = False
-        self.judges = self._judges()
-        states = ([tensor.clone() for tensor in self._state()] for _ in range(3))
-        self.origin, self.kept, self.current = states
-        self.start_loss = self.judge()
-        self.best_loss = self.start_loss if held_out else np.inf
-        self.null_loss = trainer.objective.null(self.judges)
-        self.limit = DIVERGED * max(self.start_loss, self.null_loss)
+        self.best_iter = self.n_dropped = self.n_remaining = 0
+        self.stopped = self.diverged = self.reverted = self.worsened = False
+        self.model = trainer.objective.model
+        self.state = BestState(self.model, trainer.flat.values)
+        self.evaluation = validation or trainer.batches.sample(EVALUATION_ROWS)
+        self.start_loss = trainer.objective.validation_loss(self.evaluation)
+        self.null_loss = trainer.objective.null_loss(self.evaluation)
+        self.best_loss = self.start_loss if validation else np.inf
+        self.loss_limit = DIVERGENCE * max(self.start_loss, self.null_loss)
 
-    @property
-    def model(self) -> Autoencoder:
-        """The model in training."""
-        return self.trainer.objective.model
-
-    def _state(self):
-        """Return what training changes: parameters, and buffers of the networks."""
-        networks = (self.model.encoder, self.model.decoder)
-        buffers = [buffer for network in networks for buffer in network.buffers()]
-        return [self.trainer.flat.values, *buffers]
-
-    def _judges(self):
-        """Return the held-out rows, or else some of the training rows."""
-        return self.held_out or self.trainer.batches.sample(JUDGES)
-
-    def judge(self) -> float:
-        """Return the present loss on the judges."""
-        return self.trainer.objective.validate(self.judges)
-
-    def go_on_with(self, batches, held_out, batch_size: int) -> None:
-        """Take other rows to learn from and to be judged by."""
-        self.trainer.batches, self.trainer.batch_size = batches, batch_size
-        self.held_out = held_out
-        self.judges = self._judges()
-        self.stopped = self.diverged = False
-
-    def without_rows(self) -> "Course":
-        """Let go of the rows, so that they need not stay in memory."""
-        self.trainer.without_rows()
-        self.epochs = self.held_out = self.judges = None
-        return self
-
-    def begin(
-        self, n_epochs: int, schedule=warmup_cosine, patience=np.inf, tol=0.0
+    def schedule_epochs(
+        self, n_epochs: int, schedule=warmup_cosine, n_iter_no_change=np.inf, tol=0.0
     ) -> None:
-        """Plan epochs, from the state that the last ones ended in."""
-        copy_all(self._state(), self.current)
+        """Schedule epochs that start from the current state."""
+        self.state.load(self.state.current)
         self.epochs = self.trainer.epochs(n_epochs, schedule)
-        self.remaining, self.waited = n_epochs, 0
-        self.planned = n_epochs if schedule is warmup_cosine else 0
-        self.patience, self.tol = patience, tol
+        self.n_remaining, self.n_no_change = n_epochs, 0
+        # Without an end of the schedule there is no progress: it counts as complete.
+        self.n_scheduled = n_epochs if schedule is warmup_cosine else 0
+        self.n_iter_no_change, self.tol = n_iter_no_change, tol
 
     @property
-    def going(self) -> bool:
-        """Whether there is an epoch left, and hope that it will gain something."""
-        hopeless = self.diverged or self.stopped or self.waited >= self.patience
-        return self.remaining > 0 and not hopeless
+    def has_next(self) -> bool:
+        """Whether another epoch is to be run."""
+        is_over = self.stopped or self.diverged or self.n_remaining == 0
+        return not is_over and self.n_no_change < self.n_iter_no_change
 
-    @property
-    def progress(self) -> float:
-        """The share of the planned epochs that has passed; 1 where none are planned."""
-        return 1 - self.remaining / self.planned if self.planned else 1.0
-
-    def advance(self) -> None:
-        """Train for one epoch, judge it, and keep the model if it is the best."""
-        self.model.regularizer.set_progress(self.progress)
-        copy_all(self._state(), self.current)  # callbacks look at the kept state
-        loss = next(self.epochs)
-        judged = self.judge() if self.held_out else loss
-        self.remaining -= 1
-        self.diverged = not (np.isfinite(loss) and judged <= self.limit)
-        self.waited = 0 if judged < self.best_loss * (1 - self.tol) else self.waited + 1
-        if not self.diverged:
-            self._keep(judged)
-        if self.held_out:
-            self.validation_loss_curve.append(judged)
+    def train_epoch(self) -> None:
+        """Train for one epoch, evaluate the model, and keep it if it is the best."""
+        n = self.n_scheduled
+        self.model.regularizer.set_progress(1 - self.n_remaining / n if n else 1.0)
+        self.state.load(self.state.current)  # callbacks may have loaded the best state
+        loss = evaluated = next(self.epochs)
+        self.n_remaining -= 1
+        if self.validation:
+            evaluated = self.trainer.objective.validation_loss(self.validation)
+            self.validation_loss_curve.append(evaluated)
         self.loss_curve.append(loss)
+        improved = evaluated < self.best_loss * (1 - self.tol)
+        self.n_no_change = 0 if improved else self.n_no_change + 1
+        self.diverged = not (np.isfinite(loss) and evaluated <= self.loss_limit)
+        if self.diverged:
+            return
+        self.state.save(self.state.current)
+        if evaluated < self.best_loss or not self.validation:
+            self.state.save(self.state.best)
+            self.best_iter = len(self.loss_curve)
+        self.best_loss = min(self.best_loss, evaluated)
 
-    def _keep(self, judged):
-        copy_all(self.current, self._state())
-        if judged < self.best_loss or not self.held_out:
-            copy_all(self.kept, self.current)
-            self.best_iter = len(self.loss_curve) + 1
-        self.best_loss = min(self.best_loss, judged)
-
-    def restore(self) -> None:
-        """Put the kept state into the model."""
-        copy_all(self._state(), self.kept)
-        set_training(self.model, False)
-
-    def held_out_losses(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return held-out rows' losses as kept and at the start, and weights."""
-        objective, losses = self.trainer.objective, []
-        for state in (self.origin, self.kept):
-            copy_all(self._state(), state)
-            losses.append(objective.sample_losses(self.held_out))
-        at_start, kept = losses
-        return kept, at_start, self.held_out.weight.cpu().numpy()
-
-    def give_up(self) -> None:
-        """Keep the state before the first epoch."""
-        copy_all(self.kept, self.origin)
+    def revert_to_start(self) -> None:
+        """Make the start the best state."""
+        self.state.best = [tensor.clone() for tensor in self.state.start]
         self.best_iter = 0
 
-    def retreat(self) -> None:
-        """Give up where training has made the model worse on the rows it learned."""
-        self.restore()
-        if self.held_out or not self.loss_curve:
+    def revert_if_worse(self) -> None:
+        """Revert to the start if the loss of training rows is higher than there."""
+        self.state.load(self.state.best)
+        if self.validation or not self.loss_curve:
             return
-        increase = self.judge() - self.start_loss
-        self.worsened = increase > WORSENED * self.null_loss
-        self.retreated = increase > 0
-        if self.retreated:
-            self.give_up()
+        loss = self.trainer.objective.validation_loss(self.evaluation)
+        self.worsened = loss - self.start_loss > WORSENING * self.null_loss
+        self.reverted = loss > self.start_loss
+        if self.reverted:
+            self.revert_to_start()
 
-    def rest(self) -> None:
-        """Let go of all but the kept state: no epochs follow."""
-        self.trainer.rest()
-        self.epochs = self.origin = self.current = None
+    def losses_at(self, state: list[Tensor]) -> np.ndarray:
+        """Return the losses of the validation rows in a state, shape (n_val,)."""
+        self.state.load(state)
+        return self.trainer.objective.validation_losses(self.validation)
 
-    def follow(self, earlier: "Course") -> None:
-        """Go on with the curves of the course by which this one was planned."""
+    def best_model(self, copied: bool) -> Autoencoder:
+        """Return the fitted model, in its best state.
+
+        Without a copy it is the model in training, and the run cannot go on.
+        """
+        self.state.load(self.state.best)
+        generator, model = self.trainer.objective.generator, self.model.eval()
+        if copied:
+            model = copy.deepcopy(model, {id(generator): None})
+        else:
+            set_generator(model, None)
+        model.zero_grad(set_to_none=True)
+        model.n_dropped = self.n_dropped
+        return model
+
+    def resume(
+        self, batches: Batches, validation: Batches | None, batch_size: int
+    ) -> None:
+        """Continue with other rows."""
+        self.trainer.batches, self.trainer.batch_size = batches, batch_size
+        self.validation = validation
+        self.evaluation = validation or batches.sample(EVALUATION_ROWS)
+        self.stopped = self.diverged = False
+
+    def inherit_history(self, earlier: "TrainingRun") -> None:
+        """Continue the curves of the run that chose the number of epochs."""
         self.loss_curve = list(earlier.loss_curve)
         self.validation_loss_curve = earlier.validation_loss_curve
 
-    def best_model(self) -> Autoencoder:
-        """Return a copy of the model in its kept state, ready to be used."""
-        generator = self.trainer.objective.generator
-        return self._finished(copy.deepcopy(self.model, {id(generator): None}))
+    def free_data(self) -> None:
+        """Free the rows and all memory that the next `resume` provides anew."""
+        self.trainer.free_buffers()
+        self.trainer.batches = self.validation = self.evaluation = self.epochs = None
 
-    def release(self) -> Autoencoder:
-        """Return the model itself in its kept state; the course is over."""
-        self.trainer.objective.hand_generator(None)
-        return self._finished(self.model)
-
-    def _finished(self, model):
-        model.zero_grad(set_to_none=True)
-        model.drop(self.n_dropped)
-        return model
+    def free_buffers(self) -> None:
+        """Free all but the rows and the best state: no epochs follow."""
+        self.trainer.free_buffers()
+        self.trainer.optimizer = self.epochs = None
+        self.state.start = self.state.current = None
 
     @property
-    def improving(self) -> bool:
-        """Whether the loss fell by more than a quarter over the second half."""
+    def is_improving(self) -> bool:
+        """Whether the loss fell by more than a quarter in the second half of epochs."""
         curve = self.validation_loss_curve or self.loss_curve
         return len(curve) > 1 and curve[-1] < 0.75 * curve[(len(curve) - 1) // 2]
 
-    @property
-    def complete(self) -> bool:
-        """Whether all epochs that were planned have been run."""
-        return self.remaining == 0
-
     def report(self) -> str:
-        """Return a line on the last epoch."""
+        """Return a line about the last epoch."""
         line = f"Epoch {len(self.loss_curve)}, loss = {self.loss_curve[-1]:.6g}"
-        if self.held_out:
-            line += f", held out = {self.validation_loss_curve[-1]:.6g}"
+        if self.validation:
+            line += f", validation loss = {self.validation_loss_curve[-1]:.6g}"
         return line
-
-    def shares(self, batches: Batches) -> np.ndarray:
-        """Return the share of loss that the first 1, 2, ... components explain."""
-        objective = self.trainer.objective
-        return 1 - objective.prefix_losses(batches) / (objective.null(batches) or 1.0)

@@ -1,0 +1,99 @@
+"""Batches: rows as tensors, shuffled for training or in order for evaluation."""
+
+import math
+from collections.abc import Iterator
+from itertools import repeat
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from skae.data._rows import StandardizedRows
+
+RESIDENT_BYTES = 2**30  # larger data is read from where it lies
+GATHERED_ENTRIES = 2**20  # gathered at once: 4 MB of float32
+
+
+class Batches:
+    """Rows as tensors: shuffled batches for training, blocks for evaluation.
+
+    Dense rows of at most 1 GB are kept on the device as one tensor. Larger data is read
+    from where it lies, and sparse rows are made dense, whenever they are needed.
+
+    Parameters
+    ----------
+    rows : StandardizedRows
+        The rows.
+
+    dtype : torch.dtype
+        The type of the model.
+
+    device : str
+        The device of the model.
+    """
+
+    def __init__(self, rows: StandardizedRows, dtype: torch.dtype, device: str):
+        self.rows = rows
+        self.dtype = dtype
+        self.device = device
+        self.resident = None
+        weight = np.ones(len(rows)) if rows.weight is None else rows.weight
+        self.weight = torch.from_numpy(weight).to(device, dtype)  # (n_samples,)
+        shape = len(rows), rows.X.shape[1]
+        if not sparse.issparse(rows.X) and math.prod(shape) * dtype.itemsize <= (
+            RESIDENT_BYTES
+        ):
+            resident = torch.empty(shape, dtype=dtype, device=device)
+            for block in rows.blocks():
+                resident[block] = self.read(block)
+            self.resident = resident
+
+    def __len__(self):
+        return len(self.rows)
+
+    def shuffled(
+        self, n_batches: int, generator: torch.Generator
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yield (rows, weights) of random batches whose sizes differ by at most one.
+
+        A single batch keeps the order of the rows, so that a full-batch step is the
+        same for every seed. Equal weights are yielded as None.
+        """
+        if n_batches == 1:
+            yield self.read(slice(None)), self._weights(slice(None))
+            return
+        order = torch.randperm(len(self), generator=generator, device=self.device)
+        parts = order.tensor_split(n_batches)
+        # Rows of several batches are gathered at once: slices of them cost nothing.
+        n_gathered = max(1, GATHERED_ENTRIES // (len(parts[0]) * self.rows.X.shape[1]))
+        for start in range(0, n_batches, n_gathered):
+            some = parts[start : start + n_gathered]
+            sizes, index = [len(part) for part in some], torch.cat(some)
+            rows, weights = self.read(index).split(sizes), self._weights(index)
+            weights = repeat(None) if weights is None else weights.split(sizes)
+            yield from zip(rows, weights, strict=False)
+
+    def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (rows, weights) in order."""
+        for block in self.rows.blocks():
+            yield self.read(block), self.weight[block]
+
+    def sample(self, n_rows: int) -> "Batches":
+        """Return at most `n_rows` evenly spaced rows, as batches of their own."""
+        step = max(1, math.ceil(len(self) / n_rows))
+        positions = np.arange(0, len(self), step)
+        return Batches(self.rows.subset(positions), self.dtype, self.device)
+
+    def read(self, index: Tensor | slice) -> Tensor:
+        """Return some standardized rows, shape (n_rows, n_features)."""
+        if self.resident is None:
+            index = index.cpu().numpy() if isinstance(index, Tensor) else index
+            rows = np.ascontiguousarray(self.rows[index])
+            return torch.from_numpy(rows).to(self.dtype).to(self.device)
+        if isinstance(index, Tensor):
+            return self.resident.index_select(0, index)
+        return self.resident[index]
+
+    def _weights(self, index):
+        return None if self.rows.weight is None else self.weight[index]

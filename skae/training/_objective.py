@@ -1,0 +1,201 @@
+"""The objective: training loss of a batch, validation loss of rows."""
+
+from contextlib import contextmanager, nullcontext
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from skae._torch import SeededDispatch
+from skae.model._autoencoder import Autoencoder
+from skae.regularizers._base import validation_generator
+from skae.training._batches import Batches
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+class Objective:
+    """The training and validation loss of a model.
+
+    Parameters
+    ----------
+    model : Autoencoder
+        The model.
+
+    mean : ndarray of shape (n_features,)
+        The mean by which rows were standardized.
+
+    scale : float
+        The scale by which rows were standardized.
+
+    seed : int
+        Seed of all random numbers in training.
+
+    compute_dtype : torch.dtype
+        The type of products and activations in training. The weights have the model's
+        type.
+
+    Attributes
+    ----------
+    generator : torch.Generator
+        The source of random numbers of noise, regularizer, dropout and batches.
+
+    target : callable
+        `target(rows)`, the values with which the model's outputs are compared.
+
+    uses_global_rng : bool
+        Whether a part draws from torch's global generator. See `detect_global_rng`.
+    """
+
+    def __init__(self, model: Autoencoder, mean, scale, seed, compute_dtype):
+        self.model = model
+        self.compute_dtype = compute_dtype
+        self.generator = torch.Generator(model.offset.device).manual_seed(seed)
+        self.uses_global_rng = False
+        mean = torch.tensor(mean).to(model.offset)  # a copy: it may be memory-mapped
+        self.target = partial(model.loss.target, mean=mean, scale=scale)
+        set_generator(model, self.generator)
+
+    def loss(self, rows: Tensor, weights: Tensor | None) -> Tensor:
+        """Return the weighted mean training loss of a batch, a scalar."""
+        rng = SeededDispatch(self.generator) if self.uses_global_rng else nullcontext()
+        is_mixed = self.compute_dtype != rows.dtype
+        autocast = torch.autocast(rows.device.type, self.compute_dtype, enabled=True)
+        with rng, autocast if is_mixed else nullcontext():
+            with eval_norms_for_single_row(self.model, len(rows)):
+                losses = self._training_losses(rows, weights)
+        return losses.mean() if weights is None else (weights * losses).mean()
+
+    def _training_losses(self, rows, weights):
+        """Return the loss of each row, with noise and penalties, (n_samples,)."""
+        model, regularizer, generator = (
+            self.model,
+            self.model.regularizer,
+            self.generator,
+        )
+        inputs, target = model.adapter.read(rows), self.target(rows)
+        noisy = model.noise.corrupt(inputs, generator)
+        codes = model.pad(model.encode_inputs(noisy))
+        training_codes = regularizer.training_codes(codes, generator)
+        losses = self._reconstruction_losses(training_codes, target)
+        penalty = regularizer.batch_penalty(codes, losses.detach(), weights, generator)
+        slope = regularizer.encoder_penalty(
+            model.encode_inputs, noisy, weights, generator
+        )
+        return losses + penalty + slope
+
+    def _reconstruction_losses(self, codes, target):
+        """Return the mean loss of each row over its codes, shape (n_samples,).
+
+        Codes have the shape (n_codes * n_samples, n_components): the first codes of all
+        rows, then the second codes of all rows, and so on.
+        """
+        n_codes = len(codes) // len(target)
+        targets = target.expand(n_codes, *target.shape).flatten(0, 1)
+        output = self.model.decode(codes)
+        losses = self.model.adapter.sample_loss(output, targets)
+        return losses.unflatten(0, (n_codes, -1)).mean(dim=0)
+
+    @torch.no_grad()
+    def validation_losses(self, batches: Batches) -> np.ndarray:
+        """Return the validation loss of each row, shape (n_samples,).
+
+        Nothing in it is random: what a regularizer draws is the same at every call.
+        """
+        self.model.eval()
+        losses = [self._validation_losses(*block).cpu() for block in batches.blocks()]
+        return torch.cat(losses).numpy().astype(np.float64)
+
+    def _validation_losses(self, rows, weights):
+        model, regularizer, target = (
+            self.model,
+            self.model.regularizer,
+            self.target(rows),
+        )
+        if regularizer.is_noop:
+            return model.adapter.sample_loss(model.decode(model.encode(rows)), target)
+        inputs, generator = model.adapter.read(rows), validation_generator(rows)
+        codes = model.pad(model.encode_inputs(inputs))
+        views = regularizer.validation_codes(codes)
+        losses = [self._reconstruction_losses(view, target) for view in views]
+        losses = sum(losses) / len(losses)
+        slope = regularizer.encoder_penalty(
+            model.encode_inputs, inputs, weights, generator
+        )
+        return regularizer.validation_loss(codes, losses, weights, generator) + slope
+
+    def validation_loss(self, batches: Batches) -> float:
+        """Return the weighted mean validation loss."""
+        losses = self.validation_losses(batches)
+        return float(np.average(losses, weights=batches.weight.cpu()))
+
+    @torch.no_grad()
+    def null_loss(self, batches: Batches) -> float:
+        """Return the weighted mean loss of the constant model, which returns the mean."""
+        model, total = self.model, 0.0
+        for rows, weights in batches.blocks():
+            constant = model.offset.expand(len(rows), -1)
+            losses = model.adapter.sample_loss(constant, self.target(rows))
+            total += float((weights * losses).sum())
+        return total / float(batches.weight.sum())
+
+    @torch.no_grad()
+    def explained_shares(self, batches: Batches) -> np.ndarray:
+        """Return the shares of the null loss that prefixes of the codes explain.
+
+        Returns
+        -------
+        shares : ndarray of shape (n_components,)
+            The share that the first 1, 2, ... components explain, with the others at 0.
+        """
+        model, total = self.model, 0.0
+        for rows, weights in batches.blocks():
+            codes, target = model.encode(rows), self.target(rows)
+            positions = torch.arange(codes.shape[1], device=codes.device)
+            outputs = (model.decode(codes * (positions <= j)) for j in positions)
+            losses = [model.adapter.sample_loss(output, target) for output in outputs]
+            total = total + (torch.stack(losses) @ weights).cpu().numpy()
+        mean_losses = total / float(batches.weight.sum())
+        return 1 - mean_losses / (self.null_loss(batches) or 1.0)
+
+    def detect_global_rng(self, batches: Batches) -> None:
+        """Compute one loss to detect parts that draw from torch's global generator.
+
+        Such parts are made to draw from `generator` in every step. The trial changes
+        neither the generator nor running statistics.
+        """
+        state = self.generator.get_state()
+        buffers = [buffer.clone() for buffer in self.model.buffers()]
+        rows, _ = next(batches.sample(2).blocks())
+        self.model.train()
+        with torch.no_grad(), SeededDispatch(self.generator) as seeded:
+            self.loss(rows, None)
+        for buffer, before in zip(self.model.buffers(), buffers, strict=True):
+            buffer.copy_(before)
+        self.generator.set_state(state)
+        self.uses_global_rng = seeded.n_unseeded > 0
+
+
+def set_generator(model: nn.Module, generator: torch.Generator | None) -> None:
+    """Set the generator of every module that draws random numbers."""
+    for module in model.modules():
+        if hasattr(module, "generator"):
+            module.generator = generator
+
+
+@contextmanager
+def eval_norms_for_single_row(model: nn.Module, n_rows: int):
+    """Let batch normalization use its running statistics for a batch of one row.
+
+    One row has no variance, and torch raises an error for it in training mode.
+    """
+    norms = [m for m in model.modules() if isinstance(m, BATCH_NORMS) and m.training]
+    norms = norms if n_rows == 1 else []
+    for norm in norms:
+        norm.eval()
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.train()

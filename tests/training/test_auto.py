@@ -1,0 +1,166 @@
+"""Every "auto" has the value that the documentation states."""
+
+import numpy as np
+import pytest
+import torch
+
+from skae import MLP, AutoencoderTransformer
+from skae.data._layout import NumericLayout
+from skae.data._validation import TrainingData
+from skae.training._auto import default_recipe, resolve_params
+
+
+def resolved(n_rows, *, weight=None, X_val=None, dtype=np.float64, **params):
+    """Return the resolved parameters of a fit on rows of zeros."""
+    X = np.zeros((n_rows, 3), dtype)
+    data = TrainingData(X, NumericLayout((3,)), weight, X_val)
+    params = AutoencoderTransformer(**params).get_params(deep=False)
+    return resolve_params(params, data, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "fraction", "n_validation"),
+    [
+        (39, 0.1, 0),  # a quarter is fewer than 10
+        (40, 0.1, 10),
+        (200, 0.1, 50),  # at most a quarter
+        (400, 0.1, 100),
+        (900, 0.1, 100),  # at least 100
+        (5000, 0.1, 500),
+        (5000, 0.3, 1000),
+        (100_000, 0.1, 1000),  # at most 1000
+    ],
+)
+def test_number_of_validation_rows(n_rows, fraction, n_validation):
+    index = resolved(n_rows, validation_fraction=fraction).validation_index
+    assert len(np.unique(index)) == n_validation
+
+
+@pytest.mark.parametrize(
+    ("params", "n_validation"),
+    [
+        ({"early_stopping": False}, 0),
+        ({"early_stopping": True}, 10),
+        ({"early_stopping": True, "validation_fraction": 0.001}, 1),
+        ({"early_stopping": True, "validation_fraction": 0.999}, 99),
+        ({"early_stopping": True, "max_iter": 0}, 0),
+        ({"early_stopping": True, "X_val": np.zeros((5, 3))}, 0),
+    ],
+)
+def test_number_of_validation_rows_that_is_not_auto(params, n_validation):
+    assert len(resolved(100, **params).validation_index) == n_validation
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "batch_size"),
+    [(1, 64), (64, 64), (65, 32), (700, 32), (800, 64), (2000, 128), (4000, 256)],
+)
+def test_batch_size_is_the_power_of_two_nearest_to_a_sixteenth(n_rows, batch_size):
+    assert default_recipe(n_rows).batch_size == batch_size
+    assert resolved(n_rows).batch_size == min(batch_size, n_rows)
+
+
+def test_batch_size_of_lbfgs_is_all_rows():
+    assert resolved(5000, solver="lbfgs").batch_size == 5000
+    assert resolved(5000, solver="lbfgs", batch_size=7).batch_size == 7
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "n_steps"),
+    [(40, 1500), (999, 1500), (1000, 3000), (9999, 3000), (10_000, 4000)],
+)
+@pytest.mark.parametrize("batch_size", [32, 50])
+def test_max_iter_makes_a_number_of_steps(n_rows, n_steps, batch_size):
+    max_iter = resolved(n_rows, batch_size=batch_size).max_iter
+    n_batches = -(-n_rows // batch_size)
+    assert (max_iter - 1) * n_batches < n_steps <= max_iter * n_batches
+
+
+def test_max_iter_without_validation_rows_is_one():
+    assert resolved(39).max_iter == 1
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "solver", "alpha"),
+    [
+        (10, "adamw", 1.0),
+        (500, "adamw", 1.0),
+        (1000, "adamw", 0.5),
+        (1000, "adam", 1e-4),
+    ],
+)
+def test_alpha_is_smaller_for_more_rows(n_rows, solver, alpha):
+    assert resolved(n_rows, solver=solver).alpha == alpha
+
+
+@pytest.mark.parametrize(
+    ("max_iter", "patience"), [(1, 8), (32, 8), (40, 10), (99, 24)]
+)
+def test_n_iter_no_change_is_a_quarter_of_the_epochs(max_iter, patience):
+    assert resolved(100, max_iter=max_iter).n_iter_no_change == patience
+
+
+@pytest.mark.parametrize(
+    ("dtype", "n_rows", "device", "precision"),
+    [
+        (np.float64, 500, "cpu", "float64"),
+        (np.float64, 501, "cpu", "float32"),
+        (np.float64, 500, "mps", "float32"),  # has no float64
+        (np.float32, 500, "cpu", "float32"),
+        (np.float16, 500, "cpu", "float32"),
+    ],
+)
+def test_precision_is_float64_for_small_float64_data(dtype, n_rows, device, precision):
+    assert resolved(n_rows, dtype=dtype, device=device).config.dtype == precision
+
+
+def test_precision_is_that_of_weights_and_products():
+    params = resolved(100, precision="float32")
+    assert params.compute_dtype == params.model_dtype == torch.float32
+
+
+def test_bfloat16_products_have_float32_weights(bfloat16):
+    params = resolved(100, precision="bfloat16")
+    assert (params.compute_dtype, params.model_dtype) == (torch.bfloat16, torch.float32)
+
+
+def test_bfloat16_is_refused_if_the_device_has_none(monkeypatch):
+    monkeypatch.setattr("torch.cpu.get_capabilities", dict)
+    with pytest.raises(ValueError, match=r"'cpu' has no bfloat16.*'float32'"):
+        resolved(100, precision="bfloat16", device="cpu")
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": True})
+    assert resolved(100, precision="bfloat16", device="cpu").config.dtype == "float32"
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "device"),
+    [(True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")],
+)
+def test_device_is_the_accelerator_if_there_is_one(cuda, mps, device, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: mps)
+    assert resolved(100).device == device
+
+
+def test_given_values_are_kept():
+    given = {"alpha": 0.25, "batch_size": 5, "max_iter": 6, "n_iter_no_change": 7}
+    params = resolved(100, **given)
+    assert {name: getattr(params, name) for name in given} == given
+
+
+def test_the_configuration_holds_clones_of_the_parts():
+    network = MLP((4,))
+    config = resolved(100, network=network).config
+    assert config.network == network
+    assert config.network is not network
+
+
+@pytest.mark.parametrize(
+    "other", [{"n_components": 3}, {"init": "random"}, {"loss": "huber"}]
+)
+def test_a_fitted_model_cannot_become_another_one(other):
+    config = resolved(100).config
+    (name,) = other
+    with pytest.raises(ValueError, match=rf"Got {name}=.*warm_start=False"):
+        resolved(100, **other).for_model(config)
+    assert resolved(100, max_iter=3).for_model(config).config is config
