@@ -5,7 +5,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from skae._sklearn import check_sample_weight
-from skae.data._rows import StandardizedRows, as_dtype, blocks, dense
+from skae.data._rows import StandardizedRows, cast_rows, dense, row_blocks
 from skae.data._validation import validate_rows
 
 
@@ -85,20 +85,20 @@ class ReconstructionMixin:
         with torch.inference_mode():
             for block, rows in self._blocks(X):
                 components = self.module_.encode(rows).cpu().numpy()
-                marked = self._blueprint.layout.marked(components, X[block])
-                codes[block] = as_dtype(marked, X.dtype)
+                marked = self._blueprint.layout.append_lengths(components, X[block])
+                codes[block] = cast_rows(marked, X.dtype)
         return codes
 
     def _decode(self, codes):
         layout = self._blueprint.layout
-        codes, marks = np.split(codes, [self.n_components_ - layout.n_marks], axis=1)
+        codes, marks = np.split(codes, [self.n_components_ - layout.n_lengths], axis=1)
         in_unit, decoded = self.module_.loss.reconstruction, []
         with torch.inference_mode():
-            for block in blocks(len(codes), layout.n_outputs):
+            for block in row_blocks(len(codes), layout.n_outputs):
                 output = self.module_.decode(self.module_.as_input(dense(codes[block])))
                 rows = in_unit(output, self.mean_, self.scale_)
-                decoded.append(layout.typed(rows, codes.dtype))
-        return layout.restored(np.concatenate(decoded), marks)
+                decoded.append(layout.cast(rows, codes.dtype))
+        return layout.unflatten(np.concatenate(decoded), marks)
 
     def _blocks(self, X):
         """Yield slices of rows, and the standardised rows as tensors."""

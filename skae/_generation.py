@@ -1,6 +1,5 @@
 """Generation: new rows, decoded from codes that are drawn or lie between two others."""
 
-import copy
 from numbers import Integral
 
 import numpy as np
@@ -13,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from skae._sklearn import CONTAINERS, check_feature_names_in, get_output_config
 from skae._torch import SeededDispatch, draw_seed
-from skae.data._rows import StandardizedRows, as_dtype
+from skae.data._rows import StandardizedRows, cast_rows
 from skae.data._validation import one_row
 
 MOST_CODES = 1000  # kept of the training rows, to learn a density from
@@ -114,7 +113,7 @@ class GenerationMixin:
 
     def _like_training_rows(self, codes):
         """Return decoded codes in the float type and container of the training rows."""
-        rows = self._decode(as_dtype(codes, self._dtype))
+        rows = self._decode(cast_rows(codes, self._dtype))
         asked = get_output_config("transform", self)["dense"]
         container = self._container if asked == "default" else asked
         if container == "default" or rows.ndim > 2:
@@ -129,12 +128,11 @@ def some_codes(model, rows: StandardizedRows, layout):
     There are no codes, but still their width, where they have a prior.
     """
     chosen = representatives(len(rows), rows.weight, min(MOST_CODES, len(rows)))
-    some = copy.copy(rows)
-    some.index = chosen if rows.index is None else rows.index[chosen]
+    some = rows.subset(chosen)
     with torch.no_grad():
         tensors = (torch.from_numpy(some[b]).to(model.offset) for b in some.blocks())
         codes = torch.cat([model.encode(tensor) for tensor in tensors])
-    codes, marks = codes.cpu().numpy(), layout.marks(some.X[some.index])
+    codes, marks = codes.cpu().numpy(), layout.lengths(some.X[some.index])
     if prior_codes(model.regularizer, 1, codes.shape[1], seed=0) is not None:
         codes = codes[:0]
     return codes, marks.astype(codes.dtype)

@@ -30,7 +30,7 @@ from skae._sklearn import (
 from skae._torch import draw_seed
 from skae._version import __version__
 from skae.compression._compress import CompressionMixin
-from skae.data._rows import DTYPES
+from skae.data._rows import ROW_DTYPES
 from skae.data._validation import validate_rows, validate_training_data
 from skae.losses import LOSSES, as_loss
 from skae.model._config import INITS, Blueprint, check_attributes
@@ -382,25 +382,26 @@ class AutoencoderTransformer(
         self : AutoencoderTransformer
             The fitted estimator.
         """
-        goes_on = self.warm_start and hasattr(self, "module_")
-        table, seen = self._open(X, sample_weight, X_val, goes_on)
-        fit = Fit(table, self._choose(table, goes_on))
-        tasks = self._init_callback_context(max_subtasks=2)
-        tasks.call_on_fit_task_begin(estimator=self, X=X, y=X)
-        with isolated_torch(), forgetful(self):
-            course = self._resume(fit) if goes_on else fit.start()
-            try:
-                fit.plan(course)
-                self._train(course, fit, tasks, X)
-                searched, final = course, fit.settle(course)
-                self._train(final, fit, tasks, X)
-                course = fit.conclude(course, final)
-            except KeyboardInterrupt:
+        with restore_on_error(self):
+            goes_on = self.warm_start and hasattr(self, "module_")
+            table, seen = self._open(X, sample_weight, X_val, goes_on)
+            fit = Fit(table, self._choose(table, goes_on))
+            tasks = self._init_callback_context(max_subtasks=2)
+            tasks.call_on_fit_task_begin(estimator=self, X=X, y=X)
+            with isolated_torch(), forgetful(self):
+                course = self._resume(fit) if goes_on else fit.start()
+                try:
+                    fit.plan(course)
+                    self._train(course, fit, tasks, X)
+                    searched, final = course, fit.settle(course)
+                    self._train(final, fit, tasks, X)
+                    course = fit.conclude(course, final)
+                except KeyboardInterrupt:
+                    self._publish(fit, course, seen)
+                    raise
                 self._publish(fit, course, seen)
-                raise
-            self._publish(fit, course, seen)
-        warn(self, searched, final)
-        finish(self, tasks, X)
+            warn(self, searched, final)
+            finish(self, tasks, X)
         return self
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -428,29 +429,26 @@ class AutoencoderTransformer(
         self : AutoencoderTransformer
             The fitted estimator.
         """
-        goes_on = hasattr(self, "module_")
-        table, seen = self._open(X, sample_weight, None, goes_on)
-        once = {"max_iter": 1, "early_stopping": False, "warm_start": True}
-        fit = Fit(table, self._choose(table, goes_on, **once))
-        tasks = self._init_callback_context(max_subtasks=1)
-        tasks.call_on_fit_task_begin(estimator=self, X=X, y=X)
-        with isolated_torch(), forgetful(self):
-            course = self._resume(fit) if goes_on else fit.start()
-            fit.plan(course)
-            self._train(course, fit, tasks, X)
-            self._publish(fit, course, seen)
-        finish(self, tasks, X)
+        with restore_on_error(self):
+            goes_on = hasattr(self, "module_")
+            table, seen = self._open(X, sample_weight, None, goes_on)
+            once = {"max_iter": 1, "early_stopping": False, "warm_start": True}
+            fit = Fit(table, self._choose(table, goes_on, **once))
+            tasks = self._init_callback_context(max_subtasks=1)
+            tasks.call_on_fit_task_begin(estimator=self, X=X, y=X)
+            with isolated_torch(), forgetful(self):
+                course = self._resume(fit) if goes_on else fit.start()
+                fit.plan(course)
+                self._train(course, fit, tasks, X)
+                self._publish(fit, course, seen)
+            finish(self, tasks, X)
         return self
 
     def _open(self, X, sample_weight, X_val, goes_on):
-        """Validate what came in; return it, and what to remember of its columns."""
-        loss, reset = as_loss(self.loss), not goes_on
-        table, seen = validate_training_data(
-            self, X, sample_weight, X_val, loss, reset=reset
+        """Return the validated input of `fit`, and metadata of X."""
+        return validate_training_data(
+            self, X, sample_weight, X_val, as_loss(self.loss), reset=not goes_on
         )
-        for rows in (table.X, table.X_val):
-            loss.check(rows)
-        return table, seen
 
     def _choose(self, table, goes_on, **changes):
         seed = self._seed if goes_on else draw_seed(self.random_state)
@@ -482,8 +480,6 @@ class AutoencoderTransformer(
         """Become the fitted model, all at once."""
         attributes = fit.attributes(course, over=not fit.choices.goes_on)
         attributes["_course"] = course.without_rows() if fit.choices.goes_on else None
-        if "n_features_in_" in seen:
-            vars(self).pop("feature_names_in_", None)  # those of an earlier table
         vars(self).update(attributes, **seen)
 
     def transform(self, X):
@@ -521,7 +517,7 @@ class AutoencoderTransformer(
             the end of sequences; tokens as integers.
         """
         check_is_fitted(self)
-        codes = check_array(X, dtype=DTYPES)
+        codes = check_array(X, dtype=ROW_DTYPES)
         if codes.shape[1] != self.n_components_:
             raise ValueError(
                 f"X has {codes.shape[1]} columns, but expected codes with "
@@ -583,6 +579,26 @@ class AutoencoderTransformer(
             state["_course"] = None
             state.pop("_skae_version", None)
         super().__setstate__(state)
+
+
+@contextmanager
+def restore_on_error(estimator):
+    """Restore the features seen by an earlier fit if the block raises.
+
+    They stay if Ctrl-C has ended the block with a new model. Attributes of callbacks
+    stay as well, since scikit-learn removes them after `fit`.
+    """
+    attributes, names = vars(estimator), ("n_features_in_", "feature_names_in_")
+    module = attributes.get("module_")
+    before = {name: attributes[name] for name in names if name in attributes}
+    try:
+        yield
+    except BaseException:
+        if attributes.get("module_") is module:
+            for name in names:
+                attributes.pop(name, None)
+            attributes.update(before)
+        raise
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skae.data._layout import NumericLayout
+from skae.data._layout import Layout
 
 
 def masked_losses(elementwise: Callable, output: Tensor, target: Tensor) -> Tensor:
@@ -22,13 +22,13 @@ class InputAdapter(nn.Module):
 
     Parameters
     ----------
-    layout : NumericLayout
+    layout : Layout
         What a row stands for.
     """
 
     writable = True
 
-    def __init__(self, layout: NumericLayout):
+    def __init__(self, layout: Layout):
         super().__init__()
 
     def start(self) -> None:
@@ -84,7 +84,7 @@ class TokenAdapter(InputAdapter):
         super().__init__(layout)
         size = layout.n_tokens, layout.embedding_size
         like = {"dtype": torch.float32}
-        self.shape, self.channels_first = layout.read_shape, layout.channels_first
+        self.shape, self.channels_first = layout.network_shape, layout.channels_first
         self.table = nn.Parameter(torch.zeros(size, **like))
         self.logits = nn.Parameter(torch.zeros(size, **like))
         self.bias = nn.Parameter(torch.zeros(layout.n_tokens, **like))

@@ -17,9 +17,9 @@ from skae._sklearn import (
     validate_parameter_constraints,
 )
 from skae._torch import SeededDispatch
-from skae.data._layout import NumericLayout, layout_of, state_of
-from skae.data._pca import LinearPath as Axes
-from skae.data._rows import DTYPES as ROW_DTYPES
+from skae.data._layout import Layout, layout_from_state, layout_to_state
+from skae.data._pca import PCASolution
+from skae.data._rows import ROW_DTYPES
 from skae.losses import LOSSES, as_loss
 from skae.model._adapters import READERS
 from skae.model._autoencoder import Autoencoder, LinearPath
@@ -35,7 +35,7 @@ class Blueprint:
 
     Attributes
     ----------
-    layout : NumericLayout
+    layout : Layout
         What a row stands for.
 
     n_components, n_samples : int
@@ -54,7 +54,7 @@ class Blueprint:
         How many of the last components the code leaves out.
     """
 
-    layout: NumericLayout
+    layout: Layout
     n_components: int
     n_samples: int
     network: Any
@@ -70,10 +70,11 @@ class Blueprint:
         """Return the blueprint that was saved, refusing what is not one."""
         if not isinstance(state, dict) or set(state) != {f.name for f in fields(cls)}:
             raise ValueError("The saved state does not describe a model.")
-        layout = layout_of(state["layout"])
+        layout = layout_from_state(state["layout"])
         wanted = {name: state[name] for name in CONSTRAINTS}
         validate_parameter_constraints(CONSTRAINTS, wanted, "a saved model")
-        if layout.kind not in as_loss(state["loss"]).kinds:
+        loss = as_loss(state["loss"])
+        if (loss.vocabulary is None) != (layout.kind != "tokens"):
             raise ValueError("The saved loss is not one of such rows.")
         if state["n_dropped"] >= state["n_components"]:
             raise ValueError("The saved state drops every component.")
@@ -81,7 +82,7 @@ class Blueprint:
 
     def state(self) -> dict:
         """Return the blueprint as plain values and parts."""
-        return {**vars(self), "layout": state_of(self.layout)}
+        return {**vars(self), "layout": layout_to_state(self.layout)}
 
     @property
     def n_features(self) -> int:
@@ -91,19 +92,21 @@ class Blueprint:
     @property
     def n_columns(self) -> int:
         """Width of the code: components that are kept, and what else is told."""
-        return self.n_components - self.n_dropped + self.layout.n_marks
+        return self.n_components - self.n_dropped + self.layout.n_lengths
 
     @property
     def n_read(self) -> int:
         """How many numbers a network is given for a row."""
-        return math.prod(self.layout.read_shape)
+        return math.prod(self.layout.network_shape)
 
     @property
     def n_axes(self) -> int:
         """How many principal axes the model starts from."""
         return self.n_components if self.init == "pca" else 0
 
-    def build(self, seed: int, path: Axes | None = None) -> Autoencoder:
+    def build(
+        self, seed: int, path: PCASolution | None = None, shrinkage: float = 1.0
+    ) -> Autoencoder:
         """Return the model with random networks beside the path's linear maps.
 
         Without a path all linear maps are zero.
@@ -112,7 +115,7 @@ class Blueprint:
             encoder, decoder = self._networks()
             check_network("encoder", encoder, self.n_read, self.n_components)
             check_network("decoder", decoder, self.n_components, self.n_read)
-            return self._assemble(encoder, decoder, path).train()
+            return self._assemble(encoder, decoder, path, shrinkage).train()
 
     def load(self, arrays: dict) -> Autoencoder:
         """Return the model with the weights in `arrays`, refusing what does not fit.
@@ -132,26 +135,27 @@ class Blueprint:
     def _networks(self):
         return self.network(self.n_read, self.n_components, self.n_samples)
 
-    def _assemble(self, encoder, decoder, path):
+    def _assemble(self, encoder, decoder, path, shrinkage=1.0):
         asked = as_regularizer(self.regularizer)
         asked = asked.build(self.n_features, self.n_components)
-        maps = self._maps(path, asked)
+        maps = self._maps(path, asked, shrinkage)
         encoder, decoder = INITS[self.init](encoder, decoder, *maps)
         loss, noise = as_loss(self.loss), as_noise(self.noise)
         reader = READERS[self.layout.kind](self.layout)
         offset = torch.zeros(self.layout.n_outputs, dtype=torch.float64)
         if path is not None:
-            offset += torch.from_numpy(loss.start(path.mean, path.scale)[0])
-            reader.start(*path.ends)
+            offset += torch.from_numpy(loss.linearize(path.mean, path.scale)[0])
+            if path.embedding is not None:
+                reader.start(**vars(path.embedding))
         model = Autoencoder(reader, encoder, decoder, offset, loss, noise, asked)
         model.drop(self.n_dropped)
         return model.to(getattr(torch, self.dtype))
 
-    def _maps(self, path, asked):
+    def _maps(self, path, asked, shrinkage):
         shape = self.n_components, self.n_read
         if path is None or not self.n_axes:
             return torch.zeros(shape), torch.zeros(shape[::-1])
-        slope = as_loss(self.loss).start(path.mean, path.scale)[1] * path.shrinkage
+        slope = as_loss(self.loss).linearize(path.mean, path.scale)[1] * shrinkage
         to_codes, to_scores = asked.start(path.deviations / path.scale, self.n_read)
         return (
             torch.from_numpy(to_codes[:, np.newaxis] * path.axes),
@@ -237,12 +241,12 @@ def check_attributes(state: dict, blueprint: Blueprint) -> None:
     scale, k = state.get("scale_"), state.get("n_components_")
     if not (isinstance(scale, float) and 0 < scale < np.inf):
         raise ValueError(f"Got a saved scale of {scale!r}, but expected one above 0.")
-    blueprint.layout.check_standard(state["mean_"], scale)
+    blueprint.layout.check_standardization(state["mean_"], scale)
     if state.get("n_features_in_") != blueprint.n_features:
         raise ValueError("The saved model was fitted to another number of features.")
     if k != blueprint.n_columns:
         raise ValueError(f"The saved model has no code of n_components_={k!r}.")
-    n_marks = blueprint.layout.n_marks
+    n_marks = blueprint.layout.n_lengths
     for name, width in (("_codes", k - n_marks), ("_marks", n_marks)):
         shape = (*np.shape(state.get(name))[:1], width)
         wanted = {name: np.empty(shape, blueprint.dtype)}

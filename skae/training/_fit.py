@@ -8,7 +8,7 @@ import torch
 from sklearn.base import clone
 
 from skae._generation import some_codes
-from skae.data._pca import LinearPath, n_axes_for_share
+from skae.data._pca import PCASolution, n_axes_for_share
 from skae.data._rows import StandardizedRows
 from skae.data._validation import TrainingData
 from skae.losses import as_loss
@@ -101,16 +101,16 @@ def blueprint(p: dict, table: TrainingData, device: str) -> Blueprint:
         p["precision"], lambda: recipe.precision(table.X.dtype, n, device)
     )
     if k < 1:
-        weight = np.ones(n) if table.weight is None else table.weight
-        k = n_axes_for_share(layout.continuous(table.X, weight), weight, k)
+        weight = np.ones(n) if table.sample_weight is None else table.sample_weight
+        k = n_axes_for_share(layout.as_matrix(table.X, weight), weight, k)
         regularizer = Ordered() if regularizer is None else regularizer
     else:
-        k = layout.n_free(k)
+        k = layout.n_learned_components(k)
     return Blueprint(
         layout=layout,
         n_components=int(k),
         n_samples=n,
-        network=for_rows(clone(p["network"], safe=False), layout.read_shape),
+        network=for_rows(clone(p["network"], safe=False), layout.network_shape),
         loss=clone(p["loss"], safe=False),
         noise=clone(p["noise"], safe=False),
         regularizer=clone(regularizer, safe=False),
@@ -147,8 +147,8 @@ class Fit:
         """Return a course whose model is still PCA of the rows it will learn from."""
         n_axes = self.choices.blueprint.n_axes
         weight, layout = self._training_weight(), self.choices.blueprint.layout
-        path = layout.linear_path(self.table.X, weight, n_axes)
-        return self._course(self._model(self._shrunk(path)), path)
+        path = layout.fit_pca(self.table.X, weight, n_axes)
+        return self._course(self._model(path, self._shrinkage(path)), path)
 
     def resume(self, course: Course) -> Course:
         """Return an earlier fit's course, to go on with this one's rows."""
@@ -158,7 +158,7 @@ class Fit:
 
     def revive(self, fitted) -> Course:
         """Return a course that goes on from a fitted estimator's weights."""
-        path = LinearPath(fitted.mean_, fitted.scale_, axes=None, deviations=None)
+        path = PCASolution(fitted.mean_, fitted.scale_, axes=None, deviations=None)
         model = copy.deepcopy(fitted.module_).to(self.choices.device)
         course = self._course(model, path)
         course.n_dropped = fitted._blueprint.n_dropped
@@ -211,7 +211,7 @@ class Fit:
         c, explained = self.choices, self._explained(course)
         module = course.release() if over else course.best_model()
         blueprint = replace(c.blueprint, n_dropped=course.n_dropped)
-        mean, scale = blueprint.layout.standard(course.path)
+        mean, scale = blueprint.layout.standardization(course.path)
         rows = course.trainer.batches.rows
         codes, marks = some_codes(module, rows, blueprint.layout)
         return {
@@ -238,28 +238,29 @@ class Fit:
 
     def _training_weight(self):
         n = self.table.X.shape[0]
-        weight = np.ones(n) if self.table.weight is None else self.table.weight.copy()
+        weight = self.table.sample_weight
+        weight = np.ones(n) if weight is None else weight.copy()
         weight[self.choices.held_out] = 0
         return weight
 
-    def _shrunk(self, path):
-        """Return the path with the shrinkage of least loss, of those the loss names."""
+    def _shrinkage(self, path):
+        """Return the shrinkage of least loss, of those the loss names."""
         shrinkages = as_loss(self.choices.blueprint.loss).shrinkages
-        paths = [replace(path, shrinkage=shrinkage) for shrinkage in shrinkages]
-        if len(paths) == 1:
-            return paths[0]
+        if len(shrinkages) == 1:
+            return shrinkages[0]
         rows = self._batches(path)[0].sample(SHARE_ROWS)
         return min(
-            paths, key=lambda p: self._objective(self._model(p), p).validate(rows)
+            shrinkages,
+            key=lambda s: self._objective(self._model(path, s), path).validate(rows),
         )
 
-    def _model(self, path):
-        model = self.choices.blueprint.build(self.choices.seed, path)
+    def _model(self, path, shrinkage):
+        model = self.choices.blueprint.build(self.choices.seed, path, shrinkage)
         return model.to(self.choices.device)
 
     def _objective(self, model, path):
         c = self.choices
-        mean, scale = c.blueprint.layout.standard(path)
+        mean, scale = c.blueprint.layout.standardization(path)
         return Objective(model, mean, scale, c.seed, c.products)
 
     def _course(self, model, path):
@@ -276,17 +277,17 @@ class Fit:
         table, out = self.table, self.choices.held_out
         if not len(out):
             judges = None if table.X_val is None else self._rows(path, table.X_val)
-            return self._rows(path, table.X, table.weight), judges
+            return self._rows(path, table.X, table.sample_weight), judges
         kept = np.setdiff1d(np.arange(table.X.shape[0]), out)
         return tuple(
-            self._rows(path, table.X, _take(table.weight, index), index)
+            self._rows(path, table.X, _take(table.sample_weight, index), index)
             for index in (kept, out)
         )
 
     def _rows(self, path, X, weight=None, index=None):
         c, layout = self.choices, self.choices.blueprint.layout
         rows = StandardizedRows(
-            X, *layout.standard(path), weight, index, layout.n_outputs
+            X, *layout.standardization(path), weight, index, layout.n_outputs
         )
         return Batches(rows, c.blueprint.dtype, c.device)
 
@@ -322,7 +323,7 @@ class Fit:
         n = max(100, min(SHARE_ROWS, SHARE_DECODINGS // k))
         rows = course.trainer.batches.sample(n)
         shares = np.diff(course.shares(rows), prepend=0.0)[:k]
-        return np.append(shares, np.zeros(self.choices.blueprint.layout.n_marks))
+        return np.append(shares, np.zeros(self.choices.blueprint.layout.n_lengths))
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 from torch import Tensor
 
-from skae.data._pca import LinearPath
+from skae.data._pca import PCASolution
 from skae.model._autoencoder import Autoencoder
 from skae.training._trainer import Batches, Trainer, set_training, warmup_cosine
 
@@ -31,14 +31,14 @@ class Course:
     trainer : Trainer
         What yields epochs.
 
-    path : LinearPath
+    path : PCASolution
         PCA's solution, which the model started from.
 
     held_out : Batches or None
         Rows to be judged by.
     """
 
-    def __init__(self, trainer: Trainer, path: LinearPath, held_out: Batches | None):
+    def __init__(self, trainer: Trainer, path: PCASolution, held_out: Batches | None):
         self.trainer = trainer
         self.path = path
         self.held_out = held_out

@@ -1,6 +1,5 @@
 """Training: epochs of steps on batches of rows, one record yielded for each epoch."""
 
-import copy
 import math
 import os
 from collections.abc import Iterator
@@ -139,10 +138,8 @@ class Batches:
 
     def sample(self, n_rows: int) -> "Batches":
         """Return evenly spaced rows, at most so many, as batches of their own."""
-        rows = copy.copy(self.rows)
-        chosen = np.arange(0, len(rows), max(1, math.ceil(len(rows) / n_rows)))
-        rows.index = chosen if rows.index is None else rows.index[chosen]
-        rows.weight = None if rows.weight is None else rows.weight[chosen]
+        step = max(1, math.ceil(len(self) / n_rows))
+        rows = self.rows.subset(np.arange(0, len(self), step))
         return Batches(rows, str(self.dtype).removeprefix("torch."), self.device)
 
     def _portions(self, parts):
