@@ -1,4 +1,7 @@
-"""The only place that imports scikit-learn's private names."""
+"""Private names of scikit-learn that this library uses.
+
+Releases of scikit-learn may change them without notice, so they are imported here only.
+"""
 
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils._dataframe import is_pandas_df, is_pandas_df_or_series, is_polars_df
@@ -18,7 +21,8 @@ from sklearn.utils.validation import (
 )
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 
-CONTAINERS = ADAPTERS_MANAGER.adapters  # of "pandas" and "polars"
+# Adapters that create DataFrames, by the name of their library: "pandas", "polars".
+CONTAINERS = ADAPTERS_MANAGER.adapters
 
 __all__ = [
     "CONTAINERS",

@@ -1,10 +1,13 @@
-"""Losses by name: elementwise, zero where the reconstruction is perfect.
+"""Losses by name, elementwise, and zero for a perfect reconstruction.
 
-A decoder's output is on the scale of a *link*: for the identity, standardised units
-`(x - mean) / scale`; for `log_loss`, `brier` and `poisson` the logit or logarithm of
-the value itself. All losses are deviances, that is, what a perfect reconstruction would
-still cost (the entropy of the target, say) is left out, so `1 - loss / null loss` is 1
-for a perfect model. None carries a factor 1/2 that its formula does not show.
+As in a generalized linear model, the output of a decoder is related to the data by a
+link function. For most losses it is the identity of standardized data,
+`(x - mean) / scale`; for `log_loss` and `brier` it is the logit of the data, and for
+`poisson` the logarithm.
+
+All losses are deviances: the loss of a perfect reconstruction, such as the entropy of
+the target, is subtracted, so that `1 - loss / null_loss` is 1 for a perfect model. A
+factor 1/2 is only included if the formula of the loss shows it.
 """
 
 from collections.abc import Callable
@@ -18,8 +21,6 @@ from torch.nn import functional as F
 
 from skae._base import Part
 from skae._sklearn import Interval, StrOptions
-from skae.data._layout import numbers_or_padded, tokens_of
-from skae.data._rows import extremes
 
 
 def squared_error(output: Tensor, target: Tensor) -> Tensor:
@@ -33,12 +34,16 @@ def absolute_error(output: Tensor, target: Tensor) -> Tensor:
 
 
 def huber(output: Tensor, target: Tensor) -> Tensor:
-    """Return `r^2 / 2` where `|r| <= 1`, else `|r| - 1/2`, of the residual r."""
+    """Return `r^2 / 2` where `|r| <= 1`, else `|r| - 1/2`, for residuals r."""
     return F.huber_loss(output, target, reduction="none")
 
 
 def log_loss(output: Tensor, target: Tensor) -> Tensor:
-    """Return the cross-entropy of target and sigmoid(output), less target's entropy."""
+    """Return the binary cross-entropy minus the entropy of the target.
+
+    The output is the logit of the predicted probability.
+    """
+    # xlogy is 0 at target 0, where the logarithm is infinite.
     entropy = -torch.xlogy(target, target) - torch.xlogy(1 - target, 1 - target)
     return F.softplus(output) - target * output - entropy
 
@@ -49,18 +54,29 @@ def brier(output: Tensor, target: Tensor) -> Tensor:
 
 
 def poisson(output: Tensor, target: Tensor) -> Tensor:
-    """Return half the Poisson deviance of target from the mean exp(output)."""
+    """Return half the Poisson deviance of target with mean exp(output)."""
+    # The last two terms make the loss 0 for exp(output) = target.
     return torch.exp(output) - target * output + torch.xlogy(target, target) - target
 
 
 def cross_entropy(output: Tensor, target: Tensor) -> Tensor:
-    """Return `log(sum(exp(logits))) - logits[token]` of each token.
+    """Return `log(sum(exp(logits))) - logits[token]` for each token.
 
-    The output has the logits of all steps, shape (n_samples, n_steps * n_tokens), and
-    the target has the tokens, shape (n_samples, n_steps).
+    Parameters
+    ----------
+    output : Tensor of shape (n_samples, n_steps * n_tokens)
+        The logits of all steps.
+
+    target : Tensor of shape (n_samples, n_steps)
+        The tokens, in a float dtype.
+
+    Returns
+    -------
+    loss : Tensor of shape (n_samples, n_steps)
+        The loss of each token.
     """
-    logits = output.reshape(target.numel(), -1)
-    tokens = target.reshape(-1).long()
+    logits = output.reshape(target.numel(), -1)  # (n_samples * n_steps, n_tokens)
+    tokens = target.reshape(-1).long()  # (n_samples * n_steps,)
     losses = F.cross_entropy(logits, tokens, reduction="none")
     return losses.reshape(target.shape)
 
@@ -113,28 +129,31 @@ def mean_squared_error(output: Tensor, target: Tensor, out: Tensor) -> Tensor:
 MEANS = {squared_error: mean_squared_error}
 
 
-# Means nearer to the domain's ends are moved away from them.
-RAREST = 1e-5  # of words, say: many together would add up to more than a text has
-STEEPEST = 1e-3  # where PCA's reconstruction is multiplied by up to 1000
+# The link is infinite at the ends of the domain, so means are clipped to this distance
+# from them. For the offset it is small: an excess of 1e-3 for each of thousands of rare
+# words would add up to more than the length of a text.
+OFFSET_MARGIN = 1e-5
+# The slope of the link grows towards the ends. Here it is at most about 1000.
+SLOPE_MARGIN = 1e-3
 
 
 @dataclass(frozen=True)
 class Link:
-    """What lies between a decoder's output and the data.
+    """Link function between data and outputs of a decoder.
 
     Attributes
     ----------
     inverse : callable
-        Data from output (a tensor).
+        Inverse link: returns data for outputs (a tensor).
 
     forward : callable
-        Output from data (an array).
+        Link function: returns outputs for data (an array).
 
     slope : callable
         Derivative of `forward` (of an array).
 
     high : float
-        The end of the data's domain, which starts at zero.
+        Upper end of the domain of the data. The lower end is 0.
     """
 
     inverse: Callable
@@ -143,12 +162,12 @@ class Link:
     high: float
 
     def offset(self, mean: np.ndarray) -> np.ndarray:
-        """Return the output whose reconstruction is the mean, shape (n_features,)."""
-        return self.forward(np.clip(mean, RAREST, self.high - RAREST))
+        """Return the output for the mean, of shape (n_features,)."""
+        return self.forward(np.clip(mean, OFFSET_MARGIN, self.high - OFFSET_MARGIN))
 
     def tangent(self, mean: np.ndarray) -> np.ndarray:
-        """Return the change of output per change of data, at the mean."""
-        return self.slope(np.clip(mean, STEEPEST, self.high - STEEPEST))
+        """Return the derivative of the output at the mean, of shape (n_features,)."""
+        return self.slope(np.clip(mean, SLOPE_MARGIN, self.high - SLOPE_MARGIN))
 
 
 LOGIT = Link(
@@ -182,51 +201,76 @@ class Written:
 
 @dataclass(frozen=True)
 class StandardizedLoss(Written):
-    """A loss of outputs and targets in standardised units.
-
-    PCA's reconstruction is the output to start from, so no shrinkage is tried.
+    """A loss of outputs and targets in standardized units.
 
     Attributes
     ----------
     elementwise : callable
         `(output, target) -> loss`, all of shape (n_samples, n_features).
 
-    power : int
-        The loss of data is the loss of standardised data times `scale ** power`.
+    power : int, default=0
+        The loss in the unit of the data is `scale ** power` times this loss.
+
+    domain : tuple of float
+        The interval of valid data.
+
+    vocabulary : None
+        The rows are numbers, not tokens.
+
+    shrinkages : tuple of float
+        Factors of PCA's reconstruction that are tried before training. Here the output
+        is PCA's reconstruction itself, so there is only the factor 1.
     """
 
     elementwise: Callable
     power: int = 0
+    domain = (-np.inf, np.inf)
+    vocabulary = None
     shrinkages = (1.0,)
-    layout = staticmethod(numbers_or_padded)
-    kinds = ("numbers", "padded")
 
-    def check(self, X) -> None:
-        """Accept any data: the loss is defined for all real numbers."""
+    def linearize(self, mean: np.ndarray, scale: float):
+        """Return the output as a linear function of standardized rows at the mean.
 
-    def start(self, mean: np.ndarray, scale: float):
-        """Return what PCA's reconstruction needs to become an output: offset, slope."""
+        Parameters
+        ----------
+        mean : ndarray of shape (n_features,)
+            Mean of the rows.
+
+        scale : float
+            Scale of the rows.
+
+        Returns
+        -------
+        offset : ndarray of shape (n_outputs,)
+            Output for the mean row.
+
+        slope : ndarray of shape (n_features,)
+            Derivative of the output at the mean, per standardized unit.
+        """
         return np.zeros_like(mean), np.ones_like(mean)
 
     def target(self, rows, mean, scale):
-        """Return what outputs are compared with: the standardised rows themselves."""
+        """Return the target of the output: the standardized rows themselves."""
         return rows
 
     def reconstruction(self, output: Tensor, mean, scale) -> np.ndarray:
-        """Return data from outputs; in float64, for means that dwarf the spread."""
+        """Return data from outputs, of shape (n_samples, n_features)."""
+        # In float64, since float32 has too few digits if the mean is much larger than
+        # the scale.
         return output.cpu().numpy().astype(np.float64) * scale + mean
 
 
-# Factors on a start that overshoots, the best of which is taken.
+# The tangent of a link overshoots far from the mean. PCA's reconstruction is multiplied
+# by the best of these factors; with 0 the start is the mean.
 SHRINKAGES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.12, 0.06, 0.0)
 
 
 @dataclass(frozen=True)
 class LinkedLoss(Written):
-    """A loss whose target is the data itself, behind a link.
+    """A loss of data that a link function relates to the output.
 
-    The link's tangent at the mean turns PCA's reconstruction into an output. Far from
-    the mean it overshoots; the best of some shrinkages is where training starts.
+    The output before training is PCA's reconstruction, mapped by the tangent of the
+    link at the mean.
 
     Attributes
     ----------
@@ -234,60 +278,57 @@ class LinkedLoss(Written):
         `(output, target) -> loss`, all of shape (n_samples, n_features).
 
     link : Link
-        Between output and data.
+        Link function between data and output.
 
-    low, high : float
-        The domain of the data.
+    domain : tuple of float
+        The interval of valid data.
+
+    power : int
+        The loss has no unit.
+
+    vocabulary : None
+        The rows are numbers, not tokens.
+
+    shrinkages : tuple of float
+        Factors of PCA's reconstruction that are tried before training.
     """
 
     elementwise: Callable
     link: Link
-    low: float
-    high: float
-    power: int = 0
+    domain: tuple[float, float]
+    power = 0
+    vocabulary = None
     shrinkages = SHRINKAGES
-    layout = staticmethod(numbers_or_padded)
-    kinds = ("numbers", "padded")
 
-    def check(self, X) -> None:
-        """Raise ValueError where data (an array, or None) leaves the domain."""
-        low, high = (self.low, self.low) if X is None else extremes(X)
-        if low < self.low or high > self.high:
-            raise ValueError(
-                f"loss={self.elementwise.__name__!r} needs data in "
-                f"[{self.low:g}, {self.high:g}], but X has values in "
-                f"[{low:.6g}, {high:.6g}]. Rescale X (MinMaxScaler), or choose another "
-                "loss, such as 'squared_error'."
-            )
-
-    def start(self, mean: np.ndarray, scale: float):
-        """Return offset and slope of the link's tangent at the mean."""
+    def linearize(self, mean: np.ndarray, scale: float):
+        """Return offset and slope of the tangent of the link at the mean."""
         return self.link.offset(mean), scale * self.link.tangent(mean)
 
     def target(self, rows, mean, scale):
-        """Return the data that standardised rows came from, rounded into the domain."""
-        return (rows * scale + mean).clamp(self.low, self.high)
+        """Return the data that standardized rows stand for."""
+        # Clipped, since rounding can leave the domain.
+        return (rows * scale + mean).clamp(*self.domain)
 
     def reconstruction(self, output: Tensor, mean, scale) -> np.ndarray:
-        """Return data from outputs."""
+        """Return data from outputs, of shape (n_samples, n_features)."""
         return self.link.inverse(output).cpu().numpy().astype(np.float64)
 
 
 class CrossEntropy(Written, Part):
-    r"""The loss of tokens: integers from 0 on that are names of words or categories.
+    r"""Cross-entropy of tokens: integers that stand for words, letters or categories.
 
-    The model returns a logit for each token of the vocabulary at every step, and the
-    loss of a token t is
+    The model returns a logit for each token of the vocabulary at every step. With
+    logits o, the loss of a token t is
 
     .. math:: \log \sum_v \exp(o_v) - o_t
 
-    `loss="cross_entropy"` stands for this loss with its default.
+    `loss="cross_entropy"` is the same as `loss=CrossEntropy()`.
 
     Parameters
     ----------
     n_tokens : "auto" or int, default="auto"
-        Size of the vocabulary: tokens are 0, 1, ..., n_tokens - 1. With "auto" it is
-        what the rows that `fit` is given need, and larger tokens are refused later.
+        Size of the vocabulary: tokens are 0, 1, ..., n_tokens - 1. With "auto", it is
+        the largest token seen in `fit` plus 1. Larger tokens raise an error later.
 
     See Also
     --------
@@ -309,47 +350,52 @@ class CrossEntropy(Written, Part):
     }
     elementwise = staticmethod(cross_entropy)
     power = 0
+    domain = (-np.inf, np.inf)  # the layout of rows validates tokens
     shrinkages = SHRINKAGES
-    kinds = ("tokens",)
 
     def __init__(self, n_tokens="auto"):
         self.n_tokens = n_tokens
 
-    def layout(self, X, shape: tuple[int, ...]):
-        """Return what rows of tokens stand for."""
-        self._validate_params()
-        return tokens_of(X, shape, None if self.n_tokens == "auto" else self.n_tokens)
+    @property
+    def vocabulary(self):
+        """Number of tokens, or "auto"."""
+        return self.n_tokens
 
-    def check(self, X) -> None:
-        """Accept what the layout has: it has checked its tokens."""
+    def linearize(self, mean: np.ndarray, scale: float):
+        """Return the logits of token frequencies, and slope 1.
 
-    def start(self, mean: np.ndarray, scale: float):
-        """Return the logits of the tokens' shares, and slopes: those lie elsewhere."""
+        The slope of the logits is part of the embedding that PCA's solution holds.
+        """
         return np.log(mean), np.ones(1)
 
     def target(self, rows, mean, scale):
-        """Return what outputs are compared with: the tokens."""
+        """Return the target of the output: the tokens."""
         return rows
 
     def reconstruction(self, output: Tensor, mean, scale) -> np.ndarray:
-        """Return the likeliest tokens."""
-        logits = output.unflatten(1, (len(mean), -1))
+        """Return the most likely tokens, of shape (n_samples, n_steps)."""
+        logits = output.unflatten(1, (len(mean), -1))  # (n_samples, n_steps, n_tokens)
         return logits.argmax(dim=-1).cpu().numpy().astype(np.float64)
 
 
+# Huber's loss is quadratic close to 0, so its unit is that of the squared error.
 LOSSES = {
     "squared_error": StandardizedLoss(squared_error, power=2),
     "absolute_error": StandardizedLoss(absolute_error, power=1),
     "huber": StandardizedLoss(huber, power=2),
-    "log_loss": LinkedLoss(log_loss, LOGIT, low=0, high=1),
-    "brier": LinkedLoss(brier, LOGIT, low=0, high=1),
-    "poisson": LinkedLoss(poisson, LOG, low=0, high=np.inf),
+    "log_loss": LinkedLoss(log_loss, LOGIT, domain=(0, 1)),
+    "brier": LinkedLoss(brier, LOGIT, domain=(0, 1)),
+    "poisson": LinkedLoss(poisson, LOG, domain=(0, np.inf)),
     "cross_entropy": CrossEntropy(),
 }
 
 
 def as_loss(loss):
-    """Return the loss of a name, or a callable as a loss of standardised data."""
+    """Return the loss of a name, and a callable as a loss of standardized data."""
     if isinstance(loss, str):
         return LOSSES[loss]
-    return loss if hasattr(loss, "elementwise") else StandardizedLoss(loss)
+    if not hasattr(loss, "elementwise"):
+        return StandardizedLoss(loss)
+    if isinstance(loss, Part):
+        loss._validate_params()
+    return loss

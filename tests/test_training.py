@@ -1,21 +1,14 @@
 """Training reads every row once per epoch, from memory or from where it lies."""
 
 import pickle
-from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
+from sklearn.exceptions import ConvergenceWarning
 
 from skae import MLP, AutoencoderTransformer
-from skae.data._rows import (
-    BLOCK_ENTRIES,
-    LEAST_ROWS,
-    StandardizedRows,
-    as_dtype,
-    blocks,
-)
-from skae.data._validation import weighted_rows
+from skae.data._rows import StandardizedRows
 from skae.training._trainer import Batches, constant, threads, warmup_cosine
 
 X = np.random.default_rng(0).random((53, 4))
@@ -31,7 +24,7 @@ def batches_of(X, weight=None, index=None):
 def test_batches_cover_all_rows_once_in_even_sizes(
     n_batches, resident_bytes, monkeypatch
 ):
-    monkeypatch.setattr("skae._training.RESIDENT_BYTES", resident_bytes)
+    monkeypatch.setattr("skae.training._trainer.RESIDENT_BYTES", resident_bytes)
     weight = np.arange(1.0, 54.0)
     batches = batches_of(X, weight)
     assert (batches.resident is None) == (resident_bytes == 0)
@@ -50,7 +43,7 @@ def test_batches_cover_all_rows_once_in_even_sizes(
 def test_streamed_rows_equal_resident_rows(monkeypatch):
     model = AutoencoderTransformer(2, max_iter=3, random_state=0, batch_size=16)
     codes = model.fit_transform(X)
-    monkeypatch.setattr("skae._training.RESIDENT_BYTES", 0)
+    monkeypatch.setattr("skae.training._trainer.RESIDENT_BYTES", 0)
     np.testing.assert_array_equal(model.fit_transform(X), codes)
 
 
@@ -86,40 +79,6 @@ def test_failing_fit_restores_the_number_of_threads():
     with pytest.raises(RuntimeError, match="broken"):
         AutoencoderTransformer(2, loss=broken).fit(X)
     assert torch.get_num_threads() == 3
-
-
-@pytest.mark.parametrize("n_columns", [1, 1000, BLOCK_ENTRIES, 5 * BLOCK_ENTRIES])
-def test_blocks_cover_the_rows_in_order(n_columns):
-    n_rows = 2 * BLOCK_ENTRIES + 3 if n_columns == 1 else 2 * LEAST_ROWS + 7
-    slices = list(blocks(n_rows, n_columns))
-    assert slices[0].start == 0
-    assert slices[-1].stop == n_rows
-    assert all(a.stop == b.start for a, b in pairwise(slices))
-    most = max(BLOCK_ENTRIES, LEAST_ROWS * n_columns)
-    assert all((s.stop - s.start) * n_columns <= most for s in slices)
-
-
-def test_rows_are_standardised_when_read():
-    mean, index = X.mean(axis=0), np.array([5, 3, 8])
-    rows = StandardizedRows(X, mean, 2.0, index=index)
-    assert len(rows) == 3
-    np.testing.assert_array_equal(rows[1:], (X[[3, 8]] - mean) / 2)
-
-
-def test_narrow_types_are_cut_off_at_their_largest_number():
-    narrow = as_dtype(np.array([1e300, -1e300, 0.5]), np.float16)
-    limit = np.finfo(np.float16).max
-    np.testing.assert_array_equal(narrow, np.array([limit, -limit, 0.5], np.float16))
-    assert as_dtype(X, np.float64) is X
-
-
-def test_weights_have_mean_one_and_leave_out_rows_of_zero():
-    kept, weight = weighted_rows(X[:4], [0, 1, 3, 2])
-    np.testing.assert_array_equal(kept, X[1:4])
-    np.testing.assert_allclose(weight, [0.5, 1.5, 1])
-    assert weighted_rows(X, np.full(53, 2.0))[1] is None
-    with pytest.raises(ValueError, match="zero"):
-        weighted_rows(X, np.zeros(53))
 
 
 @pytest.mark.parametrize("network", [MLP((16,)), MLP((16,), dropout=0.1)])
@@ -189,3 +148,19 @@ def test_noise_in_place_leaves_the_rows_alone():
     }
     AutoencoderTransformer(2, network=MLP((8,)), **options).fit(X)
     assert max(seen) < 0.5
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("solver", ["adamw", "adam", "rmsprop", "sgd"])
+def test_training_that_diverges_warns_and_keeps_a_finite_model(solver, early_stopping):
+    rows = np.random.default_rng(0).standard_normal((40, 5))
+    options = {"early_stopping": early_stopping, "solver": solver, "random_state": 0}
+    options |= {"network": MLP((8,)), "max_iter": 50, "learning_rate": 1e6}
+    model = AutoencoderTransformer(2, **options)
+    with pytest.warns(ConvergenceWarning, match="Lower learning_rate"):
+        model.fit(rows)
+    assert model.n_iter_ < 50
+    assert np.isfinite(model.validation_loss_curve_).all()
+    assert all(p.isfinite().all() for p in model.module_.parameters())
+    pca = AutoencoderTransformer(2, max_iter=0).fit(rows)
+    assert model.score(rows) >= pca.score(rows) - 1e-6

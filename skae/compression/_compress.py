@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from skae._sklearn import Interval, validate_parameter_constraints
 from skae.compression._coding import LARGEST
 from skae.compression._format import EXACT, Message, fingerprint, pack, unpack
-from skae.data._rows import as_dtype, blocks, dense
+from skae.data._rows import cast_rows, dense, row_blocks
 from skae.data._validation import validate_rows
 from skae.training._trainer import to_arrays
 
@@ -104,7 +104,7 @@ def corrections_of(rows, guess, step, allowed, dtype):
     """
     with np.errstate(over="ignore"):
         levels = quantize(rows - guess, step)
-    error = np.abs(rows - as_dtype(guess + levels * step, dtype))
+    error = np.abs(rows - cast_rows(guess + levels * step, dtype))
     return np.where(error <= allowed, levels, EXACT)
 
 
@@ -164,7 +164,7 @@ class CompressionMixin:
         params = {"added_error": added_error, "max_error": max_error}
         validate_parameter_constraints(COMPRESS, params, caller_name="compress")
         check_is_fitted(self)
-        if self._blueprint.layout.n_marks:
+        if self._blueprint.layout.n_lengths:
             raise ValueError(
                 "Sequences of different lengths cannot be compressed: a code that is "
                 "rounded does not tell where they end. Fit on rows without NaN."
@@ -209,7 +209,7 @@ class CompressionMixin:
         with torch.inference_mode():
             rows = self._rows(message)
         layout = self._blueprint.layout
-        return layout.restored(layout.typed(rows, rows.dtype), marks=None)
+        return layout.unflatten(layout.cast(rows, rows.dtype), lengths=None)
 
     def _unrounded(self, X):
         """Return codes as the module gives them, in no coarser float type."""
@@ -253,7 +253,7 @@ class CompressionMixin:
         for block, guess in self._decoded(codes):
             rows = dense(X[block])
             allowed = max_error - self._disagreement(guess, rows.astype(dtype))
-            wrong = np.abs(rows - as_dtype(guess, dtype)) > allowed
+            wrong = np.abs(rows - cast_rows(guess, dtype)) > allowed
             worse = corrected[block] = wrong.any(axis=1)
             rows, guess, allowed = rows[worse], guess[worse], allowed[worse]
             levels = corrections_of(rows, guess, step, allowed, dtype)
@@ -271,7 +271,7 @@ class CompressionMixin:
     def _decoded(self, codes):
         """Yield slices of rows, and the reconstructions in float64 and in the unit."""
         in_unit = self.module_.loss.reconstruction
-        for block in blocks(len(codes), self._blueprint.layout.n_outputs):
+        for block in row_blocks(len(codes), self._blueprint.layout.n_outputs):
             output = self.module_.decode(self.module_.as_input(codes[block]))
             yield block, in_unit(output, self.mean_, self.scale_)
 
@@ -284,7 +284,7 @@ class CompressionMixin:
             worse = np.flatnonzero(corrected[block])
             end = start + len(worse)
             guess[worse] += message.corrections[start:end] * message.step
-            rows[block] = as_dtype(guess, dtype)
+            rows[block] = cast_rows(guess, dtype)
             start = end
         fixed = rows[corrected]
         fixed[message.corrections == EXACT] = message.exact

@@ -1,1 +1,1 @@
-"""Rows: validation, layout, standardization and PCA."""
+"""Preparation of data with NumPy: validation, layout, standardization and PCA."""

@@ -1,7 +1,8 @@
-"""Layouts: what one row stands for: numbers, a padded sequence, or tokens.
+"""Layouts: what one row stands for, such as numbers, a padded sequence or tokens.
 
-Inside, rows are flat. A layout tells how rows become arrays of the shape that they came
-in, what is told of a row beside the components of its code, and where PCA starts.
+Inside the library, rows are flat. A layout stores the shape that `fit` has seen and
+converts between flat rows and arrays of that shape. It also defines which part of a
+code is not learned, and the matrix of which PCA is computed.
 """
 
 import math
@@ -13,210 +14,249 @@ from typing import ClassVar
 import numpy as np
 from scipy import sparse
 
-from skae.data._pca import LinearPath, fit_linear
-from skae.data._rows import as_dtype, blocks, dense, extremes
+from skae.data._pca import PCASolution, TokenEmbedding, fit_pca
+from skae.data._rows import cast_rows, dense, extremes, row_blocks
 
-EMBEDDING_SIZE = 32  # numbers that stand for a token; fewer where tokens are fewer
-MOST_TOKENS = 2**20
-MOST_LOGITS = 2**24  # of one row: 64 MB
-MOST_OUTPUTS = 2**31  # of a model that is read from a file
-MIXED = 0.01  # what tokens' shares get of coarser ones
-RARE = 1e-3  # the least share of a token that a logit's tangent is taken at
+MAX_EMBEDDING_SIZE = 32  # the embedding of a smaller vocabulary is one-hot
+MAX_TOKENS = 2**20
+MAX_LOGITS = 2**24  # per row: 64 MB of float32
+MAX_OUTPUTS = 2**31  # per row, of a model that is loaded
+SMOOTHING = 0.01  # weight of the coarser distribution when frequencies are smoothed
+MIN_FREQUENCY = 1e-3  # of a token, for the slope of its logit
 
 
 @dataclass(frozen=True)
-class NumericLayout:
-    """Rows of numbers, all of them there.
+class Layout:
+    """Base class of layouts. Its methods are those of rows of numbers.
 
     Attributes
     ----------
     shape : tuple of int
-        The shape of one row as `fit` saw it.
+        The shape of one row as seen in `fit`.
+
+    kind : str
+        Name of the layout in a saved model.
+
+    ensure_all_finite : bool or "allow-nan"
+        Parameter of :func:`sklearn.utils.validation.validate_data`.
+
+    n_lengths : int
+        Number of columns of a code that are not learned: 1 if a code ends with the
+        length of its sequence, else 0.
     """
 
     shape: tuple[int, ...]
-    kind: ClassVar[str] = "numbers"
-    finite: ClassVar[bool | str] = True  # what validation is to ask of X
-    n_marks: ClassVar[int] = 0  # what a code tells beside its components
+    kind: ClassVar[str]
+    ensure_all_finite: ClassVar[bool | str] = True
+    n_lengths: ClassVar[int] = 0
 
     @property
     def n_features(self) -> int:
-        """How many entries a row has."""
+        """Number of entries of a row."""
         return math.prod(self.shape)
 
     @property
     def n_outputs(self) -> int:
-        """How many numbers a model returns for a row."""
+        """Number of outputs of a model per row."""
         return self.n_features
 
     @property
-    def read_shape(self) -> tuple[int, ...]:
-        """The shape of a row as the network is given it."""
+    def network_shape(self) -> tuple[int, ...]:
+        """Shape of a row as input of the network."""
         return self.shape
 
-    def for_network(self, network) -> "NumericLayout":
-        """Return the layout of rows in the order that a network wants."""
+    def for_network(self, network) -> "Layout":
+        """Return the layout with the axes in the order that a network expects."""
         return self
 
     def check_state(self) -> None:
-        """Raise ValueError where a saved layout is not of possible rows."""
+        """Raise ValueError if the attributes of a loaded layout are invalid."""
+        # Saved states are not trusted: a size must not make a model exhaust the memory.
         sizes = self.shape if isinstance(self.shape, tuple) else ()
         if not sizes or not all(_is_count(size) for size in sizes):
-            raise ValueError(f"The saved rows have an impossible shape: {self.shape}.")
-        if self.n_outputs > MOST_OUTPUTS:
-            raise ValueError(f"The saved rows are impossibly wide: {self.shape}.")
+            raise ValueError(
+                f"Got a saved row shape of {self.shape!r}, but expected a tuple of "
+                "positive integers."
+            )
+        if self.n_outputs > MAX_OUTPUTS:
+            raise ValueError(
+                f"Got a saved row shape of {self.shape} with {self.n_outputs} outputs, "
+                f"but at most {MAX_OUTPUTS} are supported."
+            )
 
-    def check_standard(self, mean: np.ndarray, scale: float) -> None:
-        """Raise ValueError where no rows of this layout have such mean and scale."""
+    def check_standardization(self, mean: np.ndarray, scale: float) -> None:
+        """Raise ValueError if a loaded mean or scale does not fit the layout."""
 
-    def n_free(self, n_components: int) -> int:
-        """Return how many components of a code are left beside marks."""
-        if n_components <= self.n_marks:
+    def n_learned_components(self, n_components: int) -> int:
+        """Return the number of components that are learned, without lengths."""
+        if n_components <= self.n_lengths:
             raise ValueError(
                 f"Got n_components={n_components} for sequences of different lengths, "
-                "but expected at least 2: the last one is the length."
+                "but expected at least 2: the last component is the length."
             )
-        return n_components - self.n_marks
+        return n_components - self.n_lengths
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
-        """Raise ValueError where rows, unless they are flat, have not fit's shape."""
+        """Raise ValueError if the shape of rows with several axes differs from fit."""
+        # The number of features of flat rows is checked by scikit-learn.
         if len(shape) > 1 and shape != self.shape:
             raise ValueError(
-                f"Got rows of shape {shape}, but `fit` saw {self.shape}. Give arrays "
-                f"of that shape, or flat rows of {self.n_features} numbers."
+                f"Got rows of shape {shape}, but expected {self.shape}, as seen in "
+                f"`fit`. Pass rows of that shape, or flat rows of {self.n_features} "
+                "numbers."
             )
 
     def check(self, X) -> None:
-        """Raise ValueError where validated rows are not of this layout."""
+        """Raise ValueError if validated flat rows do not have this layout."""
 
-    def marks(self, X) -> np.ndarray:
-        """Return what is told of rows beside their components, (n_rows, n_marks)."""
-        return np.empty((X.shape[0], self.n_marks))
+    def lengths(self, X) -> np.ndarray:
+        """Return relative lengths of sequences, of shape (n_rows, n_lengths)."""
+        return np.empty((X.shape[0], self.n_lengths))
 
-    def marked(self, components: np.ndarray, X) -> np.ndarray:
-        """Return the codes of rows: their components, and then their marks."""
+    def append_lengths(self, components: np.ndarray, X) -> np.ndarray:
+        """Return codes: the learned components of rows, then their lengths."""
         return components
 
-    def restored(self, rows: np.ndarray, marks: np.ndarray) -> np.ndarray:
-        """Return rows in the shape that `fit` saw."""
+    def unflatten(self, rows: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """Return decoded flat rows as an array of shape (n_rows, *shape)."""
         return rows.reshape(len(rows), *self.shape)
 
-    def typed(self, rows: np.ndarray, dtype) -> np.ndarray:
-        """Return decoded rows in a float type."""
-        return as_dtype(rows, dtype)
+    def cast(self, rows: np.ndarray, dtype) -> np.ndarray:
+        """Return decoded rows in a float dtype; tokens are integers."""
+        return cast_rows(rows, dtype)
 
-    def continuous(self, X, weight):
-        """Return the rows as PCA takes them: a matrix of finite numbers."""
+    def as_matrix(self, X, weight):
+        """Return the rows as a matrix of finite numbers, the input of PCA."""
         return X
 
-    def linear_path(self, X, weight, n_axes: int) -> LinearPath:
-        """Return the principal axes of weighted rows."""
-        return fit_linear(self.continuous(X, weight), weight, n_axes)
+    def fit_pca(self, X, weight, n_axes: int) -> PCASolution:
+        """Return PCA's solution for weighted rows."""
+        return fit_pca(self.as_matrix(X, weight), weight, n_axes)
 
-    def standard(self, path: LinearPath):
-        """Return the mean and scale that rows are standardised by."""
-        return path.mean, path.scale
+    def standardization(self, pca: PCASolution) -> tuple[np.ndarray, float]:
+        """Return the mean and scale by which rows are standardized."""
+        return pca.mean, pca.scale
 
 
 @dataclass(frozen=True)
-class PaddedLayout(NumericLayout):
-    """Sequences of different lengths, with NaN after the end.
+class NumericLayout(Layout):
+    """Rows of finite numbers."""
 
-    The last column of a code is the length, as a share of the longest that fits.
+    kind: ClassVar[str] = "numbers"
+
+
+@dataclass(frozen=True)
+class PaddedLayout(Layout):
+    """Sequences of different lengths, padded with NaN at the end.
+
+    The last column of a code is the length of the sequence divided by the number of
+    steps, which is in (0, 1]. It is stored instead of learned, so that decoded
+    sequences have the exact length.
 
     Attributes
     ----------
     axis : int
-        Which axis of a row is time.
+        The axis of a row that is time.
     """
 
     axis: int
     kind: ClassVar[str] = "padded"
-    finite: ClassVar[bool | str] = "allow-nan"
-    n_marks: ClassVar[int] = 1
+    ensure_all_finite: ClassVar[bool | str] = "allow-nan"
+    n_lengths: ClassVar[int] = 1
 
     def check(self, X) -> None:
-        """Raise ValueError unless NaN come after the end of sequences alone."""
-        if not self.fits(X):
+        """Raise ValueError unless all NaN are at the end of sequences."""
+        if not self.is_padded_at_end(X):
             raise ValueError(
-                "X contains NaN that are not at the end of sequences. NaN stand for "
-                "steps after the end, along one axis of X that is the same for all "
-                "sequences, and for all features at once. Impute missing values before."
+                "X contains NaN that are not at the end of sequences. NaN mark the "
+                "steps after the end of a sequence: for all features of a step, and "
+                "along the same axis of X in all sequences. Impute missing values "
+                "before."
             )
-        empty = ~(self.marks(X)[:, 0] > 0)
+        empty = self.lengths(X)[:, 0] <= 0
         if empty.any():
             raise ValueError(
-                f"Sequence {int(np.argmax(empty))} of X has no step that is not NaN. "
-                "Leave it out."
+                f"Sequence {int(np.argmax(empty))} of X contains only NaN. Remove it."
             )
 
-    def fits(self, X) -> bool:
-        """Tell whether all NaN are at the end of sequences."""
-        return all(_at_the_end(absent) for absent in self._absent(X))
+    def is_padded_at_end(self, X) -> bool:
+        """Return whether all NaN are at the end of sequences."""
+        return all(_is_at_end(missing) for missing in self._missing(X))
 
     def for_network(self, network) -> "PaddedLayout":
-        """Return itself, refusing a network that looks for time elsewhere."""
-        wanted = getattr(network, "time_axis", None)
-        if wanted is not None and range(len(self.shape))[wanted] != self.axis:
+        """Return the layout; raise ValueError if the network's time axis differs."""
+        time_axis = getattr(network, "time_axis", None)
+        if time_axis is None:
+            return self
+        # Negative axes count from the end.
+        time_axis = range(len(self.shape))[time_axis]
+        if time_axis != self.axis:
+            # In X, axis 0 is that of the samples.
             raise ValueError(
                 f"The sequences of X have NaN at the end of axis {self.axis + 1}, but "
-                f"{type(network).__name__} expects time along axis "
-                f"{range(len(self.shape))[wanted] + 1}. Swap the axes of X."
+                f"{type(network).__name__} expects time along axis {time_axis + 1}. "
+                "Swap the axes of X."
             )
         return self
 
     def check_state(self) -> None:
-        """Raise ValueError where a saved layout is not of possible rows."""
+        """Raise ValueError if the attributes of a loaded layout are invalid."""
         super().check_state()
         if self.axis not in range(len(self.shape)):
-            raise ValueError(f"The saved sequences have no axis {self.axis}.")
+            raise ValueError(
+                f"Got a saved time axis of {self.axis!r}, but expected an integer "
+                f"from 0 to {len(self.shape) - 1}."
+            )
 
-    def marks(self, X) -> np.ndarray:
-        """Return the sequences' lengths as a share of the longest, (n_rows, 1)."""
-        absent = [block[..., 0].mean(axis=1) for block in self._absent(X)]
-        return 1 - np.concatenate(absent)[:, np.newaxis]
+    def lengths(self, X) -> np.ndarray:
+        """Return length / n_steps of each sequence, of shape (n_rows, 1)."""
+        # Missing steps are missing in all features, so the first one is enough.
+        missing = [block[..., 0].mean(axis=1) for block in self._missing(X)]
+        return 1 - np.concatenate(missing)[:, np.newaxis]
 
-    def marked(self, components, X) -> np.ndarray:
-        """Return the codes of sequences: their components, and then their lengths."""
-        return np.hstack([components, self.marks(X)])
+    def append_lengths(self, components, X) -> np.ndarray:
+        """Return codes of shape (n_rows, n_components + 1)."""
+        return np.hstack([components, self.lengths(X)])
 
-    def restored(self, rows, marks) -> np.ndarray:
-        """Return sequences with NaN after the lengths that marks tell."""
+    def unflatten(self, rows, lengths) -> np.ndarray:
+        """Return sequences with NaN after their lengths, in the memory of the rows."""
         n_steps = self.shape[self.axis]
-        lengths = np.rint(marks.astype(np.float64) * n_steps)  # (n_rows, 1)
-        absent = np.arange(n_steps) >= lengths.clip(1, n_steps)
+        # Codes that are not those of rows can have any length. One step is always kept.
+        n_present = np.rint(lengths.astype(np.float64) * n_steps)  # (n_rows, 1)
+        missing = np.arange(n_steps) >= n_present.clip(1, n_steps)  # (n_rows, n_steps)
         sequences = rows.reshape(len(rows), *self.shape)
-        np.moveaxis(sequences, self.axis + 1, 1)[absent] = np.nan
+        np.moveaxis(sequences, self.axis + 1, 1)[missing] = np.nan
         return sequences
 
-    def continuous(self, X, weight):
-        """Return the rows with a column's mean in place of its NaN."""
-        mean = column_mean(X, weight)
+    def as_matrix(self, X, weight):
+        """Return the rows with NaN replaced by the mean of the column."""
+        mean = weighted_nanmean(X, weight)
         return LazyRows(
             X, lambda rows: np.where(np.isnan(rows), mean, rows), X.shape[1]
         )
 
-    def _absent(self, X):
-        """Yield which entries of some rows are NaN, (n_rows, n_steps, n_others)."""
-        for block in blocks(*X.shape):
-            absent = np.isnan(dense(X[block])).reshape(-1, *self.shape)
-            absent = np.moveaxis(absent, self.axis + 1, 1)
-            yield absent.reshape(*absent.shape[:2], -1)
+    def _missing(self, X):
+        """Yield for blocks of rows what is NaN, (n_rows, n_steps, n_others)."""
+        for block in row_blocks(*X.shape):
+            missing = np.isnan(dense(X[block])).reshape(-1, *self.shape)
+            missing = np.moveaxis(missing, self.axis + 1, 1)
+            yield missing.reshape(*missing.shape[:2], -1)
 
 
 @dataclass(frozen=True)
-class TokenLayout(NumericLayout):
-    """Sequences of integers that are names: words, letters, categories.
+class TokenLayout(Layout):
+    """Sequences of tokens: integers that stand for words, letters or categories.
 
-    A network is given a few numbers for each token, its embedding.
+    The input of the network is the embedding of each token.
 
     Attributes
     ----------
     n_tokens : int
-        Size of the vocabulary; tokens are 0, 1, ..., n_tokens - 1.
+        Size of the vocabulary. Tokens are 0, 1, ..., n_tokens - 1.
 
     channels_first : bool, default=False
-        Whether a network takes (embedding, time) instead of (time, embedding).
+        Whether the input of the network has the shape (embedding_size, n_steps) instead
+        of (n_steps, embedding_size).
     """
 
     n_tokens: int
@@ -225,128 +265,150 @@ class TokenLayout(NumericLayout):
 
     @property
     def embedding_size(self) -> int:
-        """How many numbers stand for a token."""
-        return min(self.n_tokens, EMBEDDING_SIZE)
+        """Length of the embedding of a token."""
+        return min(self.n_tokens, MAX_EMBEDDING_SIZE)
 
     @property
     def n_outputs(self) -> int:
-        """A logit for each token at each step."""
+        """Number of outputs of a model per row: a logit per step and token."""
         return self.n_features * self.n_tokens
 
     @property
-    def read_shape(self) -> tuple[int, int]:
-        """The shape of a row as the network is given it."""
+    def network_shape(self) -> tuple[int, int]:
+        """Shape of an embedded row as input of the network."""
         shape = self.n_features, self.embedding_size
         return shape[::-1] if self.channels_first else shape
 
     def for_network(self, network) -> "TokenLayout":
-        """Return the layout of rows in the order that a network wants."""
+        """Return the layout with the axes in the order that a network expects."""
         return replace(self, channels_first=getattr(network, "time_axis", 0) == -1)
 
     def check_state(self) -> None:
-        """Raise ValueError where a saved layout is not of possible rows."""
+        """Raise ValueError if the attributes of a loaded layout are invalid."""
         if not _is_count(self.n_tokens) or not isinstance(self.channels_first, bool):
-            raise ValueError(f"The saved tokens are impossible: {self}.")
+            raise ValueError(
+                f"Got a saved layout {self}, but expected n_tokens to be a positive "
+                "integer and channels_first to be a bool."
+            )
         super().check_state()
 
-    def check_standard(self, mean, scale) -> None:
-        """Raise ValueError where saved tokens were standardised."""
+    def check_standardization(self, mean, scale) -> None:
+        """Raise ValueError unless the mean is 0 and the scale is 1."""
         if mean.any() or scale != 1:
-            raise ValueError("The saved tokens have a mean or a scale.")
+            raise ValueError(
+                "Got a saved mean or scale for tokens, but expected mean 0 and scale "
+                "1: tokens are not standardized."
+            )
 
     def check(self, X) -> None:
-        """Raise ValueError unless rows are tokens of the vocabulary."""
+        """Raise ValueError unless all entries are tokens of the vocabulary."""
         check_tokens(X)
         self.check_vocabulary(X)
 
     def check_vocabulary(self, X) -> None:
-        """Raise ValueError where tokens are not of the vocabulary."""
+        """Raise ValueError if tokens exceed the vocabulary."""
         largest = int(X.max())
         if largest >= self.n_tokens:
             raise ValueError(
-                f"X contains the token {largest}, but the vocabulary has tokens from 0 "
-                f"to {self.n_tokens - 1}. State its size by "
+                f"X contains the token {largest}, but the vocabulary has the tokens "
+                f"from 0 to {self.n_tokens - 1}. Set its size with "
                 "loss=CrossEntropy(n_tokens=...)."
             )
 
-    def typed(self, rows, dtype) -> np.ndarray:
-        """Return tokens."""
+    def cast(self, rows, dtype) -> np.ndarray:
+        """Return decoded tokens as int64."""
         return np.rint(rows).astype(np.int64)
 
-    def embedded(self, X, table: np.ndarray) -> "LazyRows":
-        """Return rows with the table's numbers in place of their tokens."""
+    def embed(self, X, table: np.ndarray) -> "LazyRows":
+        """Return embedded rows, of shape (n_rows, n_steps * embedding_size)."""
 
-        def embed(rows):
-            numbers = table[rows.astype(np.int64)]  # (n_rows, time, embedding)
-            numbers = numbers.swapaxes(1, 2) if self.channels_first else numbers
-            return numbers.reshape(len(rows), -1)
+        def embed_block(rows):
+            embedded = table[rows.astype(np.int64)]  # (n_rows, n_steps, embedding_size)
+            # Flattened in the order of `network_shape`.
+            embedded = embedded.swapaxes(1, 2) if self.channels_first else embedded
+            return embedded.reshape(len(rows), -1)
 
-        return LazyRows(X, embed, math.prod(self.read_shape))
+        return LazyRows(X, embed_block, math.prod(self.network_shape))
 
-    def continuous(self, X, weight):
-        """Return the embedded rows, as training starts from them."""
-        return self.embedded(X, self.table(X, weight))
+    def as_matrix(self, X, weight):
+        """Return the embedded rows."""
+        return self.embed(X, self.embedding_table(X, weight))
 
-    def linear_path(self, X, weight, n_axes) -> LinearPath:
-        """Return the principal axes of embedded rows, and the tokens' shares."""
-        table = self.table(X, weight)
-        path = fit_linear(self.embedded(X, table), weight, n_axes)
-        shares = self.shares(X, weight)
-        reader = table / path.scale, path.mean / path.scale
-        writer = path.scale * table / shares.mean(axis=0)[:, np.newaxis].clip(RARE)
-        return replace(path, mean=shares.ravel(), ends=(*reader, writer))
+    def fit_pca(self, X, weight, n_axes) -> PCASolution:
+        """Return PCA's solution for embedded rows, with the maps to logits.
 
-    def standard(self, path):
-        """Return the mean and scale that rows are standardised by: tokens stay."""
+        Its mean is the frequency of each token at each step, the model without
+        components.
+        """
+        table = self.embedding_table(X, weight)
+        pca = fit_pca(self.embed(X, table), weight, n_axes)
+        frequencies = self.token_frequencies(X, weight)  # (n_steps, n_tokens)
+        # A logit is log(p) up to a constant, with slope 1 / p. The slope is the same at
+        # all steps, since one linear layer computes the logits of all steps.
+        overall = frequencies.mean(axis=0)[:, np.newaxis].clip(MIN_FREQUENCY)
+        embedding = TokenEmbedding(
+            table=table / pca.scale,
+            mean=pca.mean / pca.scale,
+            logits=pca.scale * table / overall,
+        )
+        return replace(pca, mean=frequencies.ravel(), embedding=embedding)
+
+    def standardization(self, pca) -> tuple[np.ndarray, float]:
+        """Return mean 0 and scale 1: tokens are not standardized."""
         return np.zeros(self.n_features), 1.0
 
-    def table(self, X, weight) -> np.ndarray:
-        """Return numbers for each token, of shape (n_tokens, embedding_size).
+    def embedding_table(self, X, weight) -> np.ndarray:
+        """Return the embedding of each token, of shape (n_tokens, embedding_size).
 
-        They are the tokens' weights in the principal axes of their counts in rows: the
-        embedding from which most of the counts can be told.
+        It consists of the loadings of the principal components of the counts of tokens
+        in each row, as in latent semantic analysis (Deerwester et al. 1990). Small
+        vocabularies are one-hot encoded.
         """
         if self.n_tokens == self.embedding_size:
             return np.eye(self.n_tokens)
-        axes = fit_linear(self._counts(X), weight, self.embedding_size).axes
-        if not axes.any():  # all tokens are as frequent in every row
+        axes = fit_pca(self._counts(X), weight, self.embedding_size).axes
+        if not axes.any():  # all rows have the same counts
             axes = np.random.default_rng(0).standard_normal(axes.shape)
         return axes.T
 
     def _counts(self, X):
-        """Return how often each row has each token, a CSR matrix (n_rows, n_tokens)."""
+        """Return the counts of tokens in rows, a CSR matrix (n_rows, n_tokens)."""
         n, length = X.shape
         tokens = dense(X).astype(np.int64).ravel()
         rows = np.repeat(np.arange(n), length)
         shape = n, self.n_tokens
+        # The constructor sums entries with the same indices.
         return sparse.csr_matrix((np.ones(len(tokens)), (rows, tokens)), shape)
 
-    def shares(self, X, weight) -> np.ndarray:
-        """Return the share of each token at each step, of shape (n_steps, n_tokens).
+    def token_frequencies(self, X, weight) -> np.ndarray:
+        """Return smoothed frequencies of tokens, of shape (n_steps, n_tokens).
 
-        A hundredth is that of all steps, and of this a hundredth is equal for all
-        tokens: none is impossible.
+        Frequencies at a step are mixed with 1 % of those at all steps, and these with
+        1 % of the uniform distribution, so that no token has frequency 0.
         """
-        steps = dense(X).astype(np.int64).T
+        steps = dense(X).astype(np.int64).T  # (n_steps, n_rows)
         counts = np.array([np.bincount(s, weight, self.n_tokens) for s in steps])
-        shares = counts / weight.sum()
-        overall = (1 - MIXED) * shares.mean(axis=0) + MIXED / self.n_tokens
-        return (1 - MIXED) * shares + MIXED * overall
+        frequencies = counts / weight.sum()
+        overall = (1 - SMOOTHING) * frequencies.mean(axis=0) + SMOOTHING / self.n_tokens
+        return (1 - SMOOTHING) * frequencies + SMOOTHING * overall
 
 
 class LazyRows:
-    """The rows of a matrix, changed by a function whenever they are read.
+    """The rows of a matrix, transformed by a function when they are read.
+
+    A transformed copy could exceed the memory: embedded tokens are up to 32 times
+    larger than tokens.
 
     Parameters
     ----------
-    X : ndarray or CSR matrix
+    X : ndarray or CSR matrix of shape (n_rows, n_features)
         The matrix.
 
     function : callable
-        Of dense rows.
+        Function of dense rows, which returns an array of shape (n, width).
 
     width : int
-        How many columns the changed rows have.
+        Number of columns of the transformed rows.
     """
 
     def __init__(self, X, function: Callable, width: int):
@@ -357,91 +419,120 @@ class LazyRows:
     def __getitem__(self, rows) -> np.ndarray:
         return self.function(dense(self.X[rows]))
 
+    # Functions that need the whole matrix call `np.asarray`.
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         return self[:]
 
 
-def column_mean(X, weight) -> np.ndarray:
-    """Return the weighted mean of each column's numbers; 0 where all are NaN."""
-    mean = _present_mean(X, weight, np.zeros(X.shape[1]))
-    # The mean of what rounding has left over: a constant column is its mean.
-    return mean + _present_mean(X, weight, mean)
+def weighted_nanmean(X, weight) -> np.ndarray:
+    """Return the weighted mean of each column, ignoring NaN; 0 if all are NaN."""
+    mean = _mean_residual(X, weight, np.zeros(X.shape[1]))
+    # As in `moments`, the mean of the residuals makes constant columns exact.
+    return mean + _mean_residual(X, weight, mean)
 
 
-def _present_mean(X, weight, origin):
+def _mean_residual(X, weight, origin):
     total = weights = 0.0
-    for block in blocks(*X.shape):
+    for block in row_blocks(*X.shape):
         rows, w = dense(X[block]) - origin, weight[block]
         total = total + w @ np.nan_to_num(rows, nan=0.0)
         weights = weights + w @ ~np.isnan(rows)
     return total / np.where(weights > 0, weights, 1.0)
 
 
-def _at_the_end(absent):
-    """Tell whether nothing follows what is absent, of (n_rows, n_steps, n_others)."""
-    together = (absent == absent[..., :1]).all()
-    return bool(together and not (absent[:, :-1] & ~absent[:, 1:]).any())
+def _is_at_end(missing):
+    """Return whether no step follows a missing one, of (n_rows, n_steps, n_others)."""
+    # Padding covers all features of a step.
+    same_for_all = (missing == missing[..., :1]).all()
+    return bool(same_for_all and not (missing[:, :-1] & ~missing[:, 1:]).any())
 
 
 def _is_count(value):
     return isinstance(value, Integral) and value > 0
 
 
-def numbers_or_padded(X, shape: tuple[int, ...]) -> NumericLayout:
-    """Return the layout of rows: NaN in them stand for padding, else are refused.
+def infer_layout(X, shape: tuple[int, ...], vocabulary) -> Layout:
+    """Return the layout of rows.
 
-    Time is the axis along which they are at the end: the first, or else the last.
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_rows, n_features)
+        Validated flat rows.
+
+    shape : tuple of int
+        Shape of one row before it was flattened.
+
+    vocabulary : int, "auto" or None
+        Number of tokens; with "auto" the largest token in X plus one. With None the
+        rows are numbers, and NaN in rows of several axes are padding.
+
+    Returns
+    -------
+    layout : Layout
+        The layout, which X has been checked against.
     """
+    if vocabulary is not None:
+        return _token_layout(X, shape, vocabulary)
     if len(shape) == 1 or not np.isnan(X.min()):
         return NumericLayout(shape)
+    # The time axis is the one along which NaN are at the end: the first (as in
+    # recurrent networks), or else the last (as in convolutional networks).
     first, last = (PaddedLayout(shape, axis) for axis in (0, len(shape) - 1))
-    layout = first if first.fits(X) else last
+    layout = first if first.is_padded_at_end(X) else last
     layout.check(X)
     return layout
 
 
-def tokens_of(X, shape: tuple[int, ...], n_tokens: int | None) -> TokenLayout:
-    """Return the layout of rows of tokens; None stands for as many as they need."""
+def _token_layout(X, shape, vocabulary):
     check_tokens(X)
-    layout = TokenLayout(shape, n_tokens or int(X.max()) + 1)
+    n_tokens = int(X.max()) + 1 if vocabulary == "auto" else vocabulary
+    layout = TokenLayout(shape, n_tokens)
     layout.check_vocabulary(X)
-    if layout.n_outputs > MOST_LOGITS:
+    if layout.n_outputs > MAX_LOGITS:
         raise ValueError(
-            f"A vocabulary of {layout.n_tokens} tokens at {layout.n_features} steps "
-            f"takes {layout.n_outputs} logits for a row; expected at most "
-            f"{MOST_LOGITS}. Number the tokens from 0 on, with one for all that is "
-            "rare, or cut the sequences."
+            f"A vocabulary of {layout.n_tokens} tokens and sequences of "
+            f"{layout.n_features} steps need {layout.n_outputs} logits per row, but at "
+            f"most {MAX_LOGITS} are supported. Number the tokens from 0 without gaps, "
+            "replace rare tokens with a single one, or truncate the sequences."
         )
     return layout
 
 
 def check_tokens(X) -> None:
-    """Raise ValueError unless X holds integers from 0 on."""
+    """Raise ValueError unless X contains integers that can be tokens."""
+    # Entries that a sparse matrix does not store are the token 0.
     values, (low, high) = X.data if sparse.issparse(X) else X, extremes(X)
     whole = np.isfinite(values).all() and (values == np.rint(values)).all()
-    if not whole or low < 0 or float(high) >= MOST_TOKENS:
+    # Compared as a float: the maximum would overflow in float16.
+    if not whole or low < 0 or float(high) >= MAX_TOKENS:
         raise ValueError(
-            "loss='cross_entropy' needs tokens, integers from 0 to the size of the "
-            f"vocabulary (at most {MOST_TOKENS}), but X has values in "
-            f"[{low:.6g}, {high:.6g}]{'' if whole else ', not all of them integers'}. "
-            "Encode categories with OrdinalEncoder, and pad with a token of its own."
+            "loss='cross_entropy' needs tokens, integers from 0 to at most "
+            f"{MAX_TOKENS - 1}, but X has values in [{low:.6g}, {high:.6g}]"
+            f"{'' if whole else ', not all of them integers'}. Encode categories with "
+            "OrdinalEncoder, and pad short sequences with an extra token."
         )
 
 
+# Layouts by their name in a saved state.
 LAYOUTS = {layout.kind: layout for layout in (NumericLayout, PaddedLayout, TokenLayout)}
 
 
-def state_of(layout: NumericLayout) -> dict:
-    """Return a layout as plain values."""
+def layout_to_state(layout: Layout) -> dict:
+    """Return a layout as a dictionary of plain values."""
     return {"kind": layout.kind, **asdict(layout)}
 
 
-def layout_of(state) -> NumericLayout:
-    """Return the layout of a state, refusing what is not one."""
+def layout_from_state(state) -> Layout:
+    """Return the layout of a saved state; raise ValueError if the state is invalid."""
+    # No part of the state is used before its type is checked.
     kind = state.get("kind") if isinstance(state, dict) else None
     cls = LAYOUTS.get(kind) if isinstance(kind, str) else None
     if cls is None or set(state) != {"kind", *(f.name for f in fields(cls))}:
-        raise ValueError("The saved state does not describe the layout of rows.")
+        raise ValueError(
+            "The saved state does not describe the layout of rows. Expected a "
+            f"dictionary with a kind of {list(LAYOUTS)} and the attributes of that "
+            "layout."
+        )
     layout = cls(**{name: value for name, value in state.items() if name != "kind"})
     layout.check_state()
     return layout

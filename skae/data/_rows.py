@@ -1,100 +1,125 @@
-"""The rows of a table as a float matrix, read a block at a time and never changed."""
+"""Rows of a matrix: standardized when they are read, in blocks of bounded memory."""
+
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy import sparse
 
-DTYPES = (np.float64, np.float32, np.float16)
+ROW_DTYPES = (np.float64, np.float32, np.float16)
 
-# Numbers of which squares or reciprocals leave the range of float64.
-LARGEST, SMALLEST = 1e150, 1e-150
+# Beyond these magnitudes squares or reciprocals leave the range of float64.
+MIN_MAGNITUDE, MAX_MAGNITUDE = 1e-150, 1e150
 
-BLOCK_ENTRIES = 2**20  # 8 MB of float64: small beside any data, large beside a call
-BLOCK_ROWS = 2**12  # hidden layers may be wider than the rows
-LEAST_ROWS = 64  # fewer wait for the weights of wide models, and are no faster
+BLOCK_ENTRIES = 2**20  # 8 MB of float64, which amortizes the overhead of a call
+MAX_BLOCK_ROWS = 2**12  # hidden layers can be wider than the rows
+MIN_BLOCK_ROWS = 64  # smaller blocks are memory-bound on the weights of wide models
 
 
 def extremes(X):
-    """Return the least and the largest number in X, of those that are not NaN."""
+    """Return the minimum and maximum of X, ignoring NaN."""
     if sparse.issparse(X):
         return X.min(), X.max()
+    # np.nanmin would warn if all entries were NaN.
     return np.fmin.reduce(X, axis=None), np.fmax.reduce(X, axis=None)
 
 
 def check_magnitude(X):
-    """Refuse entries whose squares would overflow or vanish in float64."""
+    """Raise ValueError if squares of the entries would overflow or underflow."""
+    # Narrower floats are computed in float64, which holds the squares of all of them.
     if X.dtype != np.float64:
         return
     low, high = extremes(X)
     largest = max(-low, high)
-    if largest > LARGEST or 0 < largest < SMALLEST:
+    if largest > MAX_MAGNITUDE or 0 < largest < MIN_MAGNITUDE:
         raise ValueError(
-            f"The largest magnitude in X is {largest:.3g}, but expected between "
-            f"{SMALLEST:g} and {LARGEST:g}, so that squares stay finite. Rescale X."
+            f"The largest magnitude in X is {largest:.3g}, but expected a value "
+            f"between {MIN_MAGNITUDE:g} and {MAX_MAGNITUDE:g}, so that squares neither "
+            "overflow nor underflow. Rescale X."
         )
 
 
-def blocks(n_rows, n_columns):
-    """Yield slices that cover the rows, each of at most 8 MB of float64 or 64 rows."""
-    size = min(BLOCK_ROWS, max(LEAST_ROWS, BLOCK_ENTRIES // max(1, n_columns)))
+def row_blocks(n_rows, n_columns):
+    """Yield slices that cover the rows in order.
+
+    A block has at most 8 MB in float64, unless 64 rows take more. This function is
+    similar to :func:`sklearn.utils.gen_batches`, with a size chosen for memory.
+    """
+    size = BLOCK_ENTRIES // max(1, n_columns)
+    size = min(MAX_BLOCK_ROWS, max(MIN_BLOCK_ROWS, size))
     return (slice(i, min(i + size, n_rows)) for i in range(0, n_rows, size))
 
 
 def dense(rows):
-    """Return a few rows as a dense float64 array."""
+    """Return a block of rows as a dense float64 array."""
     rows = rows.toarray() if sparse.issparse(rows) else rows
     return np.asarray(rows, dtype=np.float64)
 
 
-def as_dtype(X, dtype):
-    """Return X in a float type, cut off at the largest number that the type holds."""
+def cast_rows(X, dtype):
+    """Return X in a float dtype, clipped to the range of the dtype."""
     if np.can_cast(X.dtype, dtype):
         return X.astype(dtype, copy=False)
     limit = np.finfo(dtype)
+    # A plain cast would turn large values into infinity.
     return np.clip(X, limit.min, limit.max).astype(dtype)
 
 
+@dataclass
 class StandardizedRows:
-    """Rows of a matrix, centred and divided by one number when they are read.
+    """Rows of a matrix, centered and divided by one number when they are read.
+
+    X itself is never changed or copied as a whole, so that memory maps and sparse
+    matrices of any size can be used.
 
     Parameters
     ----------
     X : ndarray or CSR matrix of shape (n_rows, n_features)
-        The matrix; it may lie on disk.
+        The matrix, possibly memory-mapped.
 
     mean : ndarray of shape (n_features,)
-        What is subtracted from every row.
+        Subtracted from every row.
 
     scale : float
-        What every entry is divided by.
+        Divisor of every entry.
 
-    weight : ndarray of shape (n_rows,) or None
-        Weights with mean 1; None weighs all rows the same.
+    weight : ndarray of shape (n_samples,) or None, default=None
+        Weights of the selected rows. With None all rows have the same weight.
 
-    index : ndarray of int or None, default=None
-        Which rows of X are meant; None means all.
+    index : ndarray of int of shape (n_samples,) or None, default=None
+        Indices of the selected rows of X. With None all rows are selected.
 
     width : int, default=0
-        How many numbers a model has for a row, where those are more than features.
+        Number of outputs of a model per row. It determines the size of the blocks if it
+        is larger than n_features.
     """
 
-    def __init__(self, X, mean, scale, weight=None, index=None, width=0):
-        self.X = X
-        self.mean = mean
-        self.scale = scale
-        self.weight = weight
-        self.index = index
-        self.width = max(width, X.shape[1])
+    X: Any
+    mean: np.ndarray
+    scale: float
+    weight: np.ndarray | None = None
+    index: np.ndarray | None = None
+    width: int = 0
 
     def __len__(self):
         return self.X.shape[0] if self.index is None else len(self.index)
 
-    def __getitem__(self, rows):
-        """Return the standardised rows as float64, of shape (n, n_features)."""
-        rows = rows if self.index is None else self.index[rows]
-        standardised = dense(self.X[rows]) - self.mean
-        standardised /= self.scale
-        return standardised
+    def __getitem__(self, positions):
+        """Return standardized rows in float64, of shape (n_positions, n_features)."""
+        rows = positions if self.index is None else self.index[positions]
+        standardized = dense(self.X[rows]) - self.mean
+        # In place, which saves a copy of the block.
+        standardized /= self.scale
+        return standardized
 
     def blocks(self):
-        """Yield slices that cover the rows."""
-        return blocks(len(self), self.width)
+        """Yield slices that cover the rows in order."""
+        return row_blocks(len(self), max(self.width, self.X.shape[1]))
+
+    def subset(self, positions):
+        """Return the rows at integer positions, with their weights."""
+        return replace(
+            self,
+            index=positions if self.index is None else self.index[positions],
+            weight=None if self.weight is None else self.weight[positions],
+        )

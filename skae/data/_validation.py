@@ -1,4 +1,7 @@
-"""The doors: what comes in is validated here, once, and becomes flat rows."""
+"""Validation of the input of public methods, which returns flat rows.
+
+Nothing below the public methods validates its input again.
+"""
 
 import copy
 from dataclasses import dataclass
@@ -14,117 +17,184 @@ from skae._sklearn import (
     is_pandas_df_or_series,
     is_polars_df,
 )
-from skae.data._layout import NumericLayout
-from skae.data._rows import DTYPES, check_magnitude
+from skae.data._layout import Layout, infer_layout
+from skae.data._rows import ROW_DTYPES, check_magnitude, extremes
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What `fit` was given, validated.
+    """Validated input of `fit`.
 
     Attributes
     ----------
     X : ndarray or CSR matrix of shape (n_samples, n_features)
-        The rows to learn from.
+        The training rows, without those of weight zero.
 
-    layout : NumericLayout
+    layout : Layout
         What a row stands for.
 
-    weight : ndarray of shape (n_samples,) or None
-        Their positive weights, of mean 1.
+    sample_weight : ndarray of shape (n_samples,) or None, default=None
+        Positive weights with mean 1. None if all weights are equal.
 
-    X_val : ndarray or CSR matrix of shape (n_val, n_features) or None
-        The rows to judge by.
+    X_val : ndarray or CSR matrix of shape (n_val, n_features) or None, default=None
+        Validation rows given by the user.
     """
 
     X: Any
-    layout: NumericLayout
-    weight: np.ndarray | None = None
+    layout: Layout
+    sample_weight: np.ndarray | None = None
     X_val: Any = None
 
 
 def validate_training_data(estimator, X, sample_weight, X_val, loss, *, reset):
-    """Return the validated table, and what `fit` is to remember of how it came.
+    """Validate the input of `fit` or `partial_fit`.
 
-    The estimator is not touched: a `fit` that fails leaves the earlier model as it was.
+    Parameters
+    ----------
+    estimator : estimator
+        Its `n_features_in_` and `feature_names_in_` are set if `reset` is True, also if
+        an error is raised later. Callers have to restore them.
+
+    X, sample_weight, X_val : array-like
+        Input of `fit`.
+
+    loss : loss
+        Its attributes `vocabulary` and `domain` determine which rows are valid.
+
+    reset : bool
+        Whether a new model is fitted, else X must match the fitted one.
+
+    Returns
+    -------
+    data : TrainingData
+        The validated input.
+
+    metadata : dict
+        Container and dtype of X, private attributes of the fitted estimator.
     """
-    door, container = copy.copy(estimator), container_of(X)
-    X, shape = _first_rows(door, X) if reset else (validate_rows(door, X), None)
+    # Validation returns an array or a CSR matrix, whatever the container.
+    container = container_of(X)
+    X, shape = _new_rows(estimator, X) if reset else (validate_rows(estimator, X), None)
     check_magnitude(X)
-    names = ("n_features_in_", "feature_names_in_")
-    seen = {name: vars(door)[name] for name in names if name in vars(door)}
-    seen |= {"_container": container, "_dtype": X.dtype.name}
-    X, weight = weighted_rows(X, sample_weight)
-    layout = loss.layout(X, shape) if reset else estimator._blueprint.layout
-    X_val = None if X_val is None else validate_rows(door, X_val, layout)
-    return TrainingData(X, layout, weight, X_val), seen
+    metadata = {"_container": container, "_dtype": X.dtype.name}
+    X, weight = positive_weights(X, sample_weight)
+    # After rows of weight zero are left out, as if they had not been given.
+    if reset:
+        layout = infer_layout(X, shape, loss.vocabulary)
+    else:
+        layout = estimator._blueprint.layout
+    check_domain(X, loss)
+    if X_val is not None:
+        X_val = validate_rows(estimator, X_val, layout)
+        check_domain(X_val, loss)
+    return TrainingData(X, layout, weight, X_val), metadata
 
 
-def _first_rows(door, X):
-    """Return the rows of a new model, and the shape of one."""
-    X, shape = flat(X)
-    X = _matrix(door, X, finite=True if shape is None else "allow-nan", reset=True)
+def _new_rows(estimator, X):
+    """Return the flat rows for a new model, and the shape of one row."""
+    X, shape = flatten(X)
+    # NaN in rows of several axes may be padding, which `infer_layout` decides.
+    ensure_all_finite = True if shape is None else "allow-nan"
+    X = _validate_matrix(estimator, X, ensure_all_finite, reset=True)
     return X, shape or X.shape[1:]
 
 
 def validate_rows(estimator, X, layout=None):
-    """Return X as a float matrix (dense or CSR) of the layout seen in `fit`."""
+    """Return the flat rows of X, validated against the layout.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The estimator, of which `n_features_in_` is set.
+
+    X : array-like, sparse matrix or DataFrame
+        Rows, flat or in the shape seen in `fit`.
+
+    layout : Layout or None, default=None
+        The layout of rows. With None, that of the fitted estimator.
+
+    Returns
+    -------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Float rows.
+    """
     layout = layout or estimator._blueprint.layout
-    X, shape = flat(X)
+    X, shape = flatten(X)
     layout.check_shape(shape or ())
-    X = _matrix(estimator, X, finite=layout.finite, reset=False)
+    X = _validate_matrix(estimator, X, layout.ensure_all_finite, reset=False)
     layout.check(X)
     return X
 
 
-def _matrix(estimator, X, finite, reset):
+def _validate_matrix(estimator, X, ensure_all_finite, reset):
     return validate_data(
         estimator,
         X,
         reset=reset,
         accept_sparse="csr",
-        dtype=DTYPES,
-        ensure_all_finite=finite,
+        dtype=ROW_DTYPES,
+        ensure_all_finite=ensure_all_finite,
     )
 
 
-def flat(X):
-    """Return X with flat rows, and the shape that rows had, or None for a matrix."""
+def flatten(X):
+    """Return X with flat rows, and the shape of a row, or None for a matrix."""
     if n_dims(X) < 3:
         return X, None
-    X = check_array(X, allow_nd=True, dtype=DTYPES, ensure_all_finite="allow-nan")
+    # validate_data rejects more than two axes, and here the shape is needed as well.
+    X = check_array(X, allow_nd=True, dtype=ROW_DTYPES, ensure_all_finite="allow-nan")
     return X.reshape(len(X), -1), X.shape[1:]
 
 
 def n_dims(X) -> int:
-    """Return the number of dimensions of what may be a list of lists."""
+    """Return the number of dimensions of an array-like, such as a nested list."""
+    # np.asarray would copy DataFrames, and fails for tensors on other devices.
     if hasattr(X, "shape"):
         return len(X.shape)
     try:
         return np.asarray(X).ndim
     except ValueError as error:
         raise ValueError(
-            f"X is not an array: {error}. Pad sequences of different lengths with NaN, "
-            "to an array of shape (n_samples, length, n_features)."
+            f"X cannot be converted to an array: {error}. Pad sequences of different "
+            "lengths with NaN to an array of shape (n_samples, n_steps, n_features)."
         ) from error
 
 
 def container_of(X):
-    """Return "pandas" or "polars" for their data frames, else "default"."""
+    """Return "pandas" or "polars" for their DataFrames, else "default"."""
     if is_pandas_df(X):
         return "pandas"
     return "polars" if is_polars_df(X) else "default"
 
 
 def one_row(estimator, row, name):
-    """Return a row, in whatever shape it comes, as `validate_rows` returns a table."""
-    door, shape = copy.copy(estimator), estimator._blueprint.layout.shape
+    """Return a single row, with or without the axis of samples, as a matrix.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A fitted estimator.
+
+    row : array-like, Series or DataFrame
+        The row, of shape (n_features,), (1, n_features) or the shape seen in `fit`.
+
+    name : str
+        Name of the argument, for error messages.
+
+    Returns
+    -------
+    X : ndarray or CSR matrix of shape (1, n_features)
+        The validated row.
+    """
+    shape = estimator._blueprint.layout.shape
     if is_pandas_df_or_series(row) and row.ndim == 1:
         row = row.to_frame().T
     elif np.ndim(row) == 1 or np.shape(row) == shape:
-        vars(door).pop("feature_names_in_", None)  # bare numbers have no names
+        # A row taken from a matrix has no feature names, which is no reason to warn.
+        estimator = copy.copy(estimator)
+        vars(estimator).pop("feature_names_in_", None)
         row = np.reshape(row, (1, *np.shape(row)))
-    X = validate_rows(door, row)
+    X = validate_rows(estimator, row)
     if X.shape[0] != 1:
         raise ValueError(
             f"{name} has {X.shape[0]} rows, but expected one row, of shape "
@@ -133,17 +203,32 @@ def one_row(estimator, row, name):
     return X
 
 
-def weighted_rows(X, sample_weight):
-    """Return the rows of positive weight, and their weights with mean 1 or None."""
+def positive_weights(X, sample_weight):
+    """Return the rows of positive weight, and their weights scaled to mean 1.
+
+    Weights are None if all of them are equal.
+    """
     if sample_weight is None:
         return X, None
     weight = check_sample_weight(
         sample_weight, X, dtype=np.float64, ensure_non_negative=True
     )
-    if not weight.any():
-        raise ValueError("sample_weight is zero for every row; expected some above 0.")
+    # Equal weights give the same bits as none.
     if (weight == weight[0]).all():
         return X, None
     kept = weight > 0
     X = X if kept.all() else X[kept]
     return X, weight[kept] / weight[kept].mean()
+
+
+def check_domain(X, loss) -> None:
+    """Raise ValueError if X has values for which the loss is not defined."""
+    if loss.domain == (-np.inf, np.inf):  # avoid a pass over the data
+        return
+    (low, high), (lowest, highest) = extremes(X), loss.domain
+    if low < lowest or high > highest:
+        raise ValueError(
+            f"loss={loss.elementwise.__name__!r} needs data in "
+            f"[{lowest:g}, {highest:g}], but X has values in [{low:.6g}, {high:.6g}]. "
+            "Rescale X (MinMaxScaler), or use another loss, such as 'squared_error'."
+        )

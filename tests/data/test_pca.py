@@ -1,0 +1,180 @@
+"""PCA of weighted rows equals scikit-learn's, for all shapes, storages and solvers."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+from sklearn.decomposition import PCA
+
+from skae.data import _pca
+from skae.data._pca import fit_pca, moments, n_axes_for_share
+
+# Limits under which a solver is used for every matrix.
+SOLVERS = {
+    "svd": {"MIN_ROWS_PER_FEATURE": np.inf, "MAX_SVD_OPERATIONS": np.inf},
+    "covariance": {"MIN_ROWS_PER_FEATURE": 0, "MAX_COVARIANCE_FEATURES": np.inf},
+    "lanczos": {"MIN_ROWS_PER_FEATURE": 0, "MAX_COVARIANCE_FEATURES": 0},
+}
+SHAPES = {"wide": (9, 20), "tall": (60, 5), "square": (12, 12), "two rows": (2, 6)}
+
+
+@pytest.fixture(params=SOLVERS)
+def solver(request, monkeypatch):
+    """Name of the solver that is used for every matrix."""
+    use(request.param, monkeypatch)
+    return request.param
+
+
+def use(solver, monkeypatch):
+    for name, value in SOLVERS[solver].items():
+        monkeypatch.setattr(_pca, name, value)
+
+
+def make_rows(n, d, seed=0):
+    """Return rows of full rank, with axes of clearly different variance."""
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((n, d)) * 0.8 ** np.arange(d) + rng.uniform(-3, 3, d)
+
+
+def fit(X, n_components, weight=None):
+    weight = np.ones(X.shape[0]) if weight is None else weight
+    return fit_pca(X, weight, n_components)
+
+
+def assert_same_solution(pca, other, rtol=1e-7):
+    assert_allclose(pca.mean, other.mean, rtol=rtol, atol=1e-9)
+    assert_allclose(pca.scale, other.scale, rtol=rtol)
+    assert_allclose(pca.axes, other.axes, atol=1e-6)
+    assert_allclose(pca.deviations, other.deviations, rtol=rtol)
+
+
+@pytest.mark.usefixtures("solver")
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
+def test_mean_and_axes_equal_those_of_sklearn(shape):
+    X = make_rows(*shape)
+    k = min(3, min(shape) - 1)
+    pca, expected = fit(X, k), PCA(k, svd_solver="full").fit(X)
+    assert_allclose(pca.mean, expected.mean_)
+    assert_allclose(pca.axes, expected.components_, atol=1e-6)
+    deviations = np.sqrt(expected.explained_variance_ * (len(X) - 1) / len(X))
+    assert_allclose(pca.deviations, deviations, rtol=1e-6)
+
+
+def test_scale_is_the_root_mean_square_of_centered_entries():
+    X = make_rows(60, 5)
+    assert_allclose(fit(X, 2).scale, np.sqrt(X.var(axis=0).mean()))
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_limits_determine_the_solver(solver, monkeypatch):
+    use(solver, monkeypatch)
+    name, called = f"_axes_by_{solver}", []
+    function = getattr(_pca, name)
+    monkeypatch.setattr(_pca, name, lambda *a: called.append(name) or function(*a))
+    fit(make_rows(60, 5), 2)
+    assert called == [name]
+
+
+@pytest.mark.parametrize(("n", "d", "k"), [(3, 8, 5), (20, 4, 7), (1, 4, 2), (6, 1, 2)])
+def test_axes_beyond_the_shape_are_zero(n, d, k):
+    pca = fit(make_rows(n, d), k)
+    assert pca.axes.shape == (k, d)
+    assert_array_equal(pca.axes[min(n, d) :], 0)
+    assert_array_equal(pca.deviations[min(n, d) :], 0)
+
+
+@pytest.mark.parametrize(("n", "d", "k"), [(3, 8, 5), (20, 4, 7), (1, 4, 2), (6, 1, 2)])
+def test_all_axes_reconstruct_the_rows(n, d, k):
+    X = make_rows(n, d)
+    pca = fit(X, k)
+    residual = X - pca.mean
+    assert_allclose(residual @ pca.axes.T @ pca.axes, residual, atol=1e-9)
+
+
+@pytest.mark.usefixtures("solver")
+def test_constant_columns_have_weight_zero_and_an_exact_mean():
+    X = make_rows(40, 6)
+    X[:, 2], X[:, 4] = 0.1, 1e7 / 3
+    pca = fit(X, 3)
+    assert_array_equal(pca.axes[:, [2, 4]], 0)
+    assert_array_equal(pca.mean[[2, 4]], [0.1, 1e7 / 3])
+
+
+def test_constant_matrix_has_scale_one_and_zero_axes():
+    pca = fit(np.full((5, 3), 0.1), 2)
+    assert pca.scale == 1
+    assert_array_equal(pca.deviations, 0)
+    assert_array_equal(pca.axes, 0)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("shape", [(40, 8), (9, 20)])
+def test_sparse_equals_dense(solver, shape, monkeypatch):
+    X = make_rows(*shape)
+    X[np.abs(X) < 1] = 0
+    expected = fit(X, 3)
+    use(solver, monkeypatch)
+    assert_same_solution(fit(sparse.csr_array(X), 3), expected)
+
+
+@pytest.mark.usefixtures("solver")
+@pytest.mark.parametrize("shape", [(30, 6), (8, 20)])
+def test_integer_weights_equal_repeated_rows(shape):
+    X = make_rows(*shape)
+    weight = np.random.default_rng(1).integers(1, 5, len(X))
+    repeated = X.repeat(weight, axis=0)
+    assert_same_solution(fit(X, 3, weight.astype(float)), fit(repeated, 3))
+
+
+def test_rows_of_weight_zero_are_ignored():
+    X, weight = make_rows(30, 6), np.repeat([0.0, 1.0], 15)
+    assert_same_solution(fit(X, 3, weight), fit(X[15:], 3))
+
+
+def test_a_factor_on_the_weights_changes_nothing():
+    X = make_rows(30, 6)
+    weight = np.random.default_rng(1).uniform(0.1, 2, 30)
+    assert_same_solution(fit(X, 3, weight), fit(X, 3, 7 * weight))
+
+
+@pytest.mark.usefixtures("solver")
+def test_memory_map_in_blocks_equals_array(tmp_path, monkeypatch):
+    X = make_rows(50, 7)
+    expected = fit(X, 3)
+    np.save(tmp_path / "X.npy", X)
+    monkeypatch.setattr("skae.data._rows.BLOCK_ENTRIES", 7 * 8)
+    monkeypatch.setattr("skae.data._rows.MIN_BLOCK_ROWS", 1)
+    assert_same_solution(fit(np.load(tmp_path / "X.npy", mmap_mode="r"), 3), expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_narrow_floats_are_computed_in_float64(dtype):
+    X = make_rows(40, 5).astype(dtype)
+    assert_same_solution(fit(X, 3), fit(X.astype(np.float64), 3), rtol=1e-12)
+
+
+@pytest.mark.usefixtures("solver")
+def test_means_much_larger_than_the_spread_are_exact():
+    X = make_rows(200, 4)
+    far = X + 1e6 * X.std()
+    pca, expected = fit(far, 2), fit(X, 2)
+    assert_allclose(pca.mean, far[0] + (far - far[0]).mean(axis=0), rtol=3e-16)
+    assert_allclose(pca.scale, expected.scale, rtol=1e-8)
+    assert_allclose(pca.axes, expected.axes, atol=1e-8)
+
+
+@pytest.mark.parametrize("convert", [np.asarray, sparse.csr_array])
+def test_moments_equal_those_of_numpy(convert):
+    X, weight = make_rows(30, 4), np.random.default_rng(1).random(30)
+    mean, variance, _ = moments(convert(X), weight)
+    expected = np.average(X, axis=0, weights=weight)
+    assert_allclose(mean, expected)
+    assert_allclose(variance, np.average((X - expected) ** 2, axis=0, weights=weight))
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("shape", [(60, 8), (7, 12)])
+def test_number_of_axes_for_a_share_equals_that_of_sklearn(share, shape):
+    X = make_rows(*shape)
+    expected = PCA(share, svd_solver="full").fit(X).n_components_
+    assert n_axes_for_share(X, np.ones(len(X)), share) == expected
