@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skae.networks._layers import zero_output_
-from skae.regularizers._base import validation_generator
+from skae.regularizers._base import BaseRegularizer, validation_generator
 from skae.training._manual_step import Passes, Place, linear_beside
 
 LARGEST = 1e15  # float32 holds its square, in standardised units
@@ -83,10 +83,14 @@ class Autoencoder(nn.Module):
         return (
             self.reader.writable
             and self.loss.derivative is not None
-            and self.regularizer.of_codes_alone
+            and not self._has_encoder_penalty()
             and not self.n_dropped
             and self._networks_are_writable()
         )
+
+    def _has_encoder_penalty(self):
+        ours = type(self.regularizer).encoder_penalty
+        return ours is not BaseRegularizer.encoder_penalty
 
     def _networks_are_writable(self):
         networks = (self.encoder, self.decoder)

@@ -152,7 +152,9 @@ class Blueprint:
         if path is None or not self.n_axes:
             return torch.zeros(shape), torch.zeros(shape[::-1])
         slope = as_loss(self.loss).start(path.mean, path.scale)[1] * path.shrinkage
-        to_codes, to_scores = asked.start(path.deviations / path.scale, self.n_read)
+        deviations = path.deviations / path.scale
+        asked.initialize(deviations, self.n_read)
+        to_codes, to_scores = asked.pca_factors(deviations, self.n_read)
         return (
             torch.from_numpy(to_codes[:, np.newaxis] * path.axes),
             torch.from_numpy(slope[:, np.newaxis] * path.axes.T * to_scores),

@@ -315,7 +315,7 @@ class Fit:
         k = self.choices.blueprint.n_components - course.n_dropped
         rows = course.trainer.batches.sample(SHARE_ROWS)
         variances = code_variances(course.model, rows)[:k]
-        return int(course.model.regularizer.active(variances).sum())
+        return int(course.model.regularizer.active_components(variances).sum())
 
     def _explained(self, course):
         k = self.choices.blueprint.n_components - course.n_dropped
