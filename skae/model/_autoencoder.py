@@ -7,7 +7,13 @@ from torch.nn import functional as F
 
 from skae.networks._layers import zero_output_
 from skae.regularizers._base import BaseRegularizer, validation_generator
-from skae.training._manual_step import Passes, Place, linear_beside
+from skae.training._manual_step import (
+    Passes,
+    Place,
+    is_writable,
+    linear_beside,
+    write_out,
+)
 
 LARGEST = 1e15  # float32 holds its square, in standardised units
 
@@ -37,11 +43,11 @@ class LinearPath(nn.Module):
     @property
     def writable(self) -> bool:
         """Whether `write_out` knows the network."""
-        return getattr(self.network, "writable", False)
+        return is_writable(self.network)
 
     def write_out(self, x: Place) -> Passes:
         """Return the sum as operations that start from x."""
-        return linear_beside(self.network.write_out(x), self.axes, x)
+        return linear_beside(write_out(self.network, x), self.axes, x)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return outputs of shape (n_samples, n_outputs)."""
@@ -96,7 +102,7 @@ class Autoencoder(nn.Module):
         networks = (self.encoder, self.decoder)
         parameters = [p for network in networks for p in network.parameters()]
         return (
-            all(getattr(network, "writable", False) for network in networks)
+            all(is_writable(network) for network in networks)
             and all(p.requires_grad for p in parameters)
             # A gradient is written, not added to what another use has written.
             and len(set(parameters)) == len(parameters)

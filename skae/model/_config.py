@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from skae._sklearn import (
     CONTAINERS,
@@ -23,6 +22,7 @@ from skae.data._rows import DTYPES as ROW_DTYPES
 from skae.losses import LOSSES, as_loss
 from skae.model._adapters import READERS
 from skae.model._autoencoder import Autoencoder, LinearPath
+from skae.networks._base import check_network
 from skae.noise import as_noise
 from skae.regularizers._base import as_regularizer
 
@@ -191,28 +191,6 @@ KEPT = {
     "_dtype": [StrOptions({dtype.__name__ for dtype in ROW_DTYPES})],
     "_seed": [Interval(Integral, 0, 2**31, closed="left")],
 }
-
-
-@torch.no_grad()
-def check_network(name: str, module: nn.Module, n_in: int, n_out: int) -> None:
-    """Raise ValueError unless the module maps (2, n_in) to (2, n_out).
-
-    A user's module is tried, and told of, in the shapes of its own rows.
-    """
-    module, taken, given = getattr(module, "as_written", (module, (n_in,), [(n_out,)]))
-    dtype = next((p.dtype for p in module.parameters()), torch.float32)
-    came = f"The network's {name} got an input of shape {(2, *taken)}"
-    module.eval()  # else running statistics would learn from the trial
-    try:
-        returned = module(torch.zeros(2, *taken, dtype=dtype))
-    except Exception as error:
-        raise ValueError(f"{came} and failed: {error}") from error
-    shapes = [(2, *shape) for shape in given]
-    if getattr(returned, "shape", None) not in shapes:
-        is_tensor = isinstance(returned, torch.Tensor)
-        what = tuple(returned.shape) if is_tensor else f"a {type(returned).__name__}"
-        wanted = " or ".join(map(str, shapes))
-        raise ValueError(f"{came} and returned {what}, but expected {wanted}.")
 
 
 def check_arrays(arrays: dict, wanted: dict) -> None:

@@ -8,11 +8,14 @@ can be written out is what the parts offer: modules a method `write_out`, losses
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, singledispatch
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from skae.networks._layers import ACTIVATIONS, HeLinear
+from skae.networks._mlp import FullyConnected
 
 aten = torch.ops.aten
 
@@ -184,6 +187,38 @@ def joined(first: Passes, then: Passes) -> Passes:
     )
 
 
+@singledispatch
+def is_writable(module) -> bool:
+    """Return whether `write_out` has the module's derivatives."""
+    return getattr(module, "writable", False)
+
+
+@is_writable.register
+def _(module: FullyConnected) -> bool:
+    layers = [*module.hidden, module.output]
+    return (
+        module.activation_name in BY_HAND
+        and type(module.activation) is ACTIVATIONS[module.activation_name]
+        and isinstance(module.dropout, nn.Identity)
+        and all(type(layer) is HeLinear for layer in layers)
+    )
+
+
+@singledispatch
+def write_out(module, x: Place) -> Passes:
+    """Return a module as operations that start from x."""
+    return module.write_out(x)
+
+
+@write_out.register
+def _(module: FullyConnected, x: Place) -> Passes:
+    passes = Passes(x, [], [])
+    for layer in module.hidden:
+        passes = joined(passes, affine(layer, passes.output))
+        passes = joined(passes, hidden(module.activation_name, passes.output))
+    return joined(passes, affine(module.output, passes.output))
+
+
 class RegularizedCodes:
     """What a regularizer makes of codes, differentiated by autograd on them alone.
 
@@ -312,9 +347,9 @@ class WrittenGradient:
     def _write_out(self, rows):
         """Return the memory of the input, what tells the loss, and all passes."""
         x = torch.empty_like(rows, dtype=self.dtype)
-        encoder = self.model.encoder.write_out(Place(x, None))
+        encoder = write_out(self.model.encoder, Place(x, None))
         encoder, lose = self._regularized(encoder, rows.dtype)
-        decoder = self.model.decoder.write_out(encoder.output)
+        decoder = write_out(self.model.decoder, encoder.output)
         passes = converted(joined(encoder, decoder), rows.dtype)
         if self.model.offset.any():  # nothing is added in standardised units
             add = partial(passes.output.value.add_, self.model.offset)
