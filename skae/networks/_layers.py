@@ -33,6 +33,7 @@ class Dropout(nn.Module):
         """Return x with dropped entries in training, else x."""
         if not self.training:
             return x
+        # Scaled in training, so that nothing is scaled after it
         keep = torch.empty_like(x).bernoulli_(1 - self.p, generator=self.generator)
         return x * keep / (1 - self.p)
 
@@ -45,6 +46,7 @@ class HeLinear(nn.Linear):
 
     def reset_parameters(self) -> None:
         """Draw the weights and set the bias to zero."""
+        # nonlinearity="relu" is the gain sqrt(2), used for every activation here
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
         nn.init.zeros_(self.bias)
 

@@ -123,6 +123,7 @@ class BaseRegularizer:
             Training starts at `codes = to_codes * scores`, decoded as the scores
             `to_scores * codes`.
         """
+        # One unit for all components keeps the ratios of PCA's distances.
         unit = np.full_like(deviations, deviations[0] or 1.0)
         return 1 / unit, unit
 
@@ -308,7 +309,7 @@ class BaseRegularizer:
     def prior(
         self, n_samples: int, n_components: int, generator: torch.Generator
     ) -> Tensor | None:
-        """Return draws from the distribution that codes follow, if it is known.
+        """Return draws from the distribution that codes should follow.
 
         `sample` decodes them. Without a prior it fits a density to the training codes.
 
@@ -430,6 +431,7 @@ class NormalPrior(BaseRegularizer):
 
     def pca_factors(self, deviations: np.ndarray, n_features: int):
         """Return the factors between principal scores and codes of variance 1."""
+        # Scores of deviation 0 are all 0, in any unit.
         unit = np.where(deviations > 0, deviations, 1.0)
         return 1 / unit, unit
 
@@ -440,7 +442,8 @@ class NormalPrior(BaseRegularizer):
 
     def active_components(self, variances: np.ndarray) -> np.ndarray:
         """Return which components have a variance above 0.01."""
-        return variances > 0.01  # Burda, Grosse and Salakhutdinov 2016
+        # The rule of Burda, Grosse and Salakhutdinov 2016
+        return variances > 0.01
 
 
 def as_regularizer(regularizer) -> Regularizer:

@@ -29,6 +29,7 @@ def kernel(x: Tensor, y: Tensor) -> Tensor:
     With h = bandwidth * n_components each is `exp(-|x - y|^2 / (2 h))`; 2 n_components
     is the mean squared distance of standard normal codes.
     """
+    # |x - y|^2 = |x|^2 + |y|^2 - 2 x'y, without the differences in memory
     squares = x.square().sum(dim=1, keepdim=True) + y.square().sum(dim=1) - 2 * x @ y.T
     k = x.shape[1]
     return sum((squares / (-2 * b * k)).exp() for b in BANDWIDTHS) / len(BANDWIDTHS)
@@ -47,6 +48,7 @@ def kernel_with_normal(x: Tensor) -> Tensor:
 
 def kernel_of_normal(k: int) -> float:
     """Return the exact mean of `kernel(x, y)` over x and y ~ N(0, I)."""
+    # x - y ~ N(0, 2 I)
     means = ((b * k / (b * k + 2)) ** (k / 2) for b in BANDWIDTHS)
     return sum(means) / len(BANDWIDTHS)
 
@@ -63,6 +65,7 @@ def mmd_from_normal(codes: Tensor, weights: Tensor | None) -> Tensor:
     The weighted mean of the parts is `mmd` for infinitely many normal y.
     """
     shares = normalized_weights(weights, codes)
+    # A row is compared with the rows of its chunk, whose weights then sum to 1.
     parts = [
         kernel(chunk, chunk) @ (share / share.sum()) - 2 * kernel_with_normal(chunk)
         for chunk, share in zip(
@@ -72,8 +75,8 @@ def mmd_from_normal(codes: Tensor, weights: Tensor | None) -> Tensor:
     return torch.cat(parts) + kernel_of_normal(codes.shape[1])
 
 
-def cross_entropy(discriminator: Callable, codes: Tensor, draws: Tensor) -> Tensor:
-    """Return the loss of labeling draws 1 and codes 0, shape (n_samples,)."""
+def discriminator_loss(discriminator: Callable, codes: Tensor, draws: Tensor) -> Tensor:
+    """Return the cross-entropy of labeling draws 1 and codes 0, shape (n_samples,)."""
     losses = F.softplus(-discriminator(draws)) + F.softplus(discriminator(codes))
     return losses.squeeze(1)
 
@@ -81,20 +84,20 @@ def cross_entropy(discriminator: Callable, codes: Tensor, draws: Tensor) -> Tens
 def minimax_penalty(
     discriminator: nn.Module, codes: Tensor, draws: Tensor, weight: float
 ) -> Tensor:
-    """Return `weight * (log 4 - cross_entropy)`, with the gradients of both players.
+    """Return `weight * (log 4 - discriminator_loss)`, shape (n_samples,).
 
-    The discriminator descends on its cross-entropy and the codes ascend on it, times
-    weight: as with a gradient reversal layer between them (Ganin et al. 2016).
+    Its gradient is for both players: the discriminator descends on its loss, and codes
+    ascend on it, times weight, as by the gradient reversal layer of Ganin et al. 2016.
     """
     # Codes are constants here. The difference is 0 and has the gradient of the loss.
-    loss = cross_entropy(discriminator, codes.detach(), draws)
+    loss = discriminator_loss(discriminator, codes.detach(), draws)
     discriminator_term = loss - loss.detach()
     # The discriminator is a constant here.
     parameters = {name: p.detach() for name, p in discriminator.named_parameters()}
     constant = partial(functional_call, discriminator, parameters)
     # log 4 is the loss of a discriminator that guesses.
-    encoder_term = weight * (math.log(4) - cross_entropy(constant, codes, draws))
-    return discriminator_term + encoder_term
+    encoder_term = math.log(4) - discriminator_loss(constant, codes, draws)
+    return discriminator_term + weight * encoder_term
 
 
 class MMD(NormalPrior, WeightedRegularizer):

@@ -101,6 +101,7 @@ class Sparse(WeightedRegularizer):
     def batch_penalty(self, codes, losses, weights, generator) -> Tensor:
         """Return the penalty of each row, shape (n_samples,)."""
         if self.target is None:
+            # The unit has a gradient too: the scale of a component makes no difference.
             unit = mean_square(codes, weights).sqrt()  # (n_components,)
             return self.weight * (codes.abs() / unit).sum(dim=1)
         divergence = bernoulli_kl(self.target, activity(codes, weights)).sum()

@@ -207,11 +207,13 @@ class Posterior(NormalPrior, nn.Module):
 
     def batch_penalty(self, codes, losses, weights, generator) -> Tensor:
         """Return the divergence times the noise variance, which is the mean loss."""
+        # The losses have no gradient: this is the factor m, fixed in each step.
         noise = normalized_weights(weights, codes) @ losses
         return self.beta_factor * noise * self.divergence(codes)
 
     def validation_codes(self, codes: Tensor) -> list[Tensor]:
         """Return pairs of opposite draws from the posterior, the same at each call."""
+        # The linear part of the loss cancels in a pair, which lowers the variance.
         deviations = (self.log_var(codes) / 2).exp()
         shape = (N_VALIDATION_PAIRS, *codes.shape)
         draws = standard_normal(shape, codes, validation_generator(codes)) * deviations
