@@ -1,14 +1,17 @@
-"""Parts: choices with parameters of their own, as objects that hold no data."""
+"""Parts: parameter objects without data, which an estimator holds and searches."""
+
+from collections.abc import Callable
 
 from sklearn.base import BaseEstimator, clone
 
 
 class Part(BaseEstimator):
-    """Parameters without data, in the shape that scikit-learn searches and clones.
+    """Base class of networks, noises, regularizers and losses.
 
-    A part (a network, a noise, a regularizer) never learns anything: `fit` builds what
-    learns from the part and leaves the part as it was. Parts with the same parameters
-    are equal.
+    A part holds parameters only, so that `clone`, `set_params` and a grid search over
+    `network__activation` work as for any estimator. It is never fitted: `fit` builds
+    what is trained from the part and leaves the part unchanged. Two parts of the same
+    class with equal parameters are equal.
     """
 
     _parameter_constraints: dict = {}
@@ -17,13 +20,46 @@ class Part(BaseEstimator):
         return type(self) is type(other) and self.get_params() == other.get_params()
 
     def __hash__(self):
-        return hash(type(self))  # parameters can be set, so they cannot take part
+        # Parameters can be set after construction, so they cannot enter the hash.
+        return hash(type(self))
+
+
+def as_part(given, hook: str, absent: Part, wrap: Callable) -> Part:
+    """Return the part that the value of an estimator's parameter stands for.
+
+    Parameters
+    ----------
+    given : Part, callable or None
+        The value of the parameter.
+
+    hook : str
+        A method that every part of this kind has. An object without it is a plain
+        callable.
+
+    absent : Part
+        The no-op of this kind; it replaces None and parts of strength 0.
+
+    wrap : callable
+        Makes a part of a plain callable.
+
+    Returns
+    -------
+    part : Part
+        A part whose parameters are valid.
+    """
+    if given is None:
+        return absent
+    if not hasattr(given, hook):
+        return wrap(given)
+    given._validate_params()
+    # Strength 0 must give the same bits as no part at all, random numbers included.
+    return absent if given.is_noop else given
 
 
 def copy_if_default(part, default):
-    """Return a copy of the default part where it was passed on, else the part.
+    """Return a copy of the part if it is the default of a signature, else the part.
 
-    The default in a signature is one object that all estimators share, and
-    `set_params(network__activation=...)` on one of them must not reach the others.
+    A default is one object, shared by all estimators: without the copy,
+    `set_params(network__activation=...)` on one of them would change the others.
     """
     return clone(part) if part is default else part

@@ -1,92 +1,122 @@
-"""Noise: what is done to a batch before it is encoded, for decoding to undo."""
+"""Noise: random corruption of the rows that are encoded, for denoising autoencoders."""
 
 from numbers import Real
 
 import torch
 from torch import Tensor
 
-from skae._base import Part
+from skae._base import Part, as_part
 from skae._sklearn import Interval
 
-SHARE = Interval(Real, 0, 1, closed="both")
+FRACTION = Interval(Real, 0, 1, closed="both")
 
 
 def add_gaussian(batch: Tensor, scale: float, generator: torch.Generator) -> Tensor:
-    """Return the batch plus independent normal numbers of standard deviation scale."""
-    # float32 whatever torch's default dtype: the same seed draws the same numbers.
+    """Return the batch plus independent draws from N(0, scale^2)."""
+    # In float32 for any default dtype, so that a seed always gives the same numbers.
     options = {"generator": generator, "dtype": torch.float32, "device": batch.device}
     return batch + scale * torch.randn(batch.shape, **options).to(batch.dtype)
 
 
-def chosen(batch: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
-    """Return True for each entry with probability `fraction`, else False."""
+def random_entries(
+    batch: Tensor, fraction: float, generator: torch.Generator
+) -> Tensor:
+    """Return a boolean tensor of the batch's shape, True with probability fraction."""
     options = {"generator": generator, "dtype": torch.float32, "device": batch.device}
     return torch.rand(batch.shape, **options) < fraction
 
 
 def mask(batch: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
-    """Return the batch with a random fraction of its entries at zero."""
-    return batch.masked_fill(chosen(batch, fraction, generator), 0.0)
+    """Return the batch with random entries set to zero."""
+    return batch.masked_fill(random_entries(batch, fraction, generator), 0.0)
 
 
 def swap(batch: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
-    """Return the batch with a random fraction of entries from other rows' same column.
+    """Return the batch with random entries replaced by those of other rows.
 
-    A batch of one row has no other, and stays as it is.
+    An entry is replaced by one of the same column. A batch of one row is returned
+    unchanged.
     """
     n_rows, device = len(batch), batch.device
-    steps = torch.randint(
+    # Shifts from 1 to n_rows - 1, modulo n_rows, reach every row but the row itself.
+    shifts = torch.randint(
         1, max(n_rows, 2), batch.shape, generator=generator, device=device
     )
-    others = (torch.arange(n_rows, device=device).unsqueeze(1) + steps) % n_rows
-    swapped = chosen(batch, fraction, generator)
-    return torch.where(swapped, batch.gather(0, others), batch)
+    rows = torch.arange(n_rows, device=device).unsqueeze(1)  # (n_rows, 1)
+    donors = (rows + shifts) % n_rows  # (n_rows, n_features)
+    swapped = random_entries(batch, fraction, generator)
+    return torch.where(swapped, batch.gather(0, donors), batch)
 
 
 class Noise(Part):
-    """Leaves a batch as it is, and is what every noise overrides.
+    """Base class of noises: `corrupt` returns the batch unchanged.
+
+    In training the encoder receives the corrupted rows, and the loss compares the
+    reconstruction with the original ones. Validation, `transform` and all other methods
+    use the original rows. For a noise of your own, override `corrupt`; for one without
+    parameters, pass a function of the batch to the estimator instead.
 
     See Also
     --------
     GaussianNoise : Adds normal noise.
+    MaskingNoise : Sets entries to zero.
+    SwapNoise : Takes entries from other rows.
 
     Examples
     --------
+    A noise that scales every batch by a random number between 0 and 1:
+
     >>> import torch
     >>> from skae import Noise
-    >>> class Dimmed(Noise):
+    >>> class RandomScale(Noise):
     ...     def corrupt(self, batch, generator):
     ...         return batch * torch.rand(1, generator=generator, device=batch.device)
-    >>> batch = torch.ones(2, 3)
-    >>> bool((Dimmed().corrupt(batch, torch.Generator()) < batch).all())
-    True
+    >>> noisy = RandomScale().corrupt(torch.ones(2), torch.Generator().manual_seed(0))
+    >>> noisy
+    tensor([0.4963, 0.4963])
     """
 
     @property
     def is_noop(self) -> bool:
-        """Whether nothing is ever changed."""
-        return type(self).corrupt is Noise.corrupt
+        """Whether `corrupt` leaves every batch unchanged."""
+        return type(self) is Noise
 
     def corrupt(self, batch: Tensor, generator: torch.Generator) -> Tensor:
-        """Return what is encoded in place of a batch, of the same shape."""
+        """Return the rows that are encoded in place of a batch.
+
+        Parameters
+        ----------
+        batch : Tensor of shape (n_samples, n_features)
+            Standardized rows, not to be changed in place. An image or a sequence is
+            flattened; tokens are given by their embeddings.
+
+        generator : torch.Generator
+            Source of all random numbers, on the device of the batch.
+
+        Returns
+        -------
+        noisy : Tensor of shape (n_samples, n_features)
+            The corrupted rows.
+        """
         return batch
 
 
 class CallableNoise(Noise):
-    """Noise given as a function of the batch.
+    """A noise given as a function.
 
     Parameters
     ----------
     function : callable
-        `function(batch)` returns what is encoded. What it draws from torch's global
-        generator is made to come from the seed by training.
+        `function(batch)` returns the rows that are encoded. During training, what it
+        draws from torch's global generator comes from the seed instead.
     """
 
     def __init__(self, function):
         self.function = function
 
     def corrupt(self, batch: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the function's value; it may change what it is given."""
+        """Return the function's value."""
+        # A copy: a user's function may change its argument in place.
         return self.function(batch.clone())
 
 
@@ -95,15 +125,16 @@ class GaussianNoise(Noise):
 
     .. math:: x' = \tilde x + \sigma \varepsilon, \quad \varepsilon \sim N(0, I)
 
-    Training must reconstruct x from x', so the model learns to remove the noise, and
-    its codes do not depend on small changes.
+    where :math:`\tilde x` is a standardized row. The loss compares the reconstruction
+    with :math:`\tilde x`, so the model learns to remove the noise, and its codes change
+    little under small changes of a row.
 
     Parameters
     ----------
     scale : float, default=0.1
-        Standard deviation of the noise, in the unit of the standardized data: 1 is the
-        root mean square of all centered entries, `scale_` in the data's own unit. 0 is
-        no noise.
+        Standard deviation :math:`\sigma` of the noise in units of the standardized
+        data: 1 is the root mean square of all centered entries, which is `scale_` in
+        the unit of the data. 0 is no noise.
 
     See Also
     --------
@@ -117,11 +148,15 @@ class GaussianNoise(Noise):
 
     Examples
     --------
+    >>> import torch
     >>> from sklearn.datasets import load_digits
     >>> from skae import AutoencoderTransformer, GaussianNoise
+    >>> noise = GaussianNoise(0.3)
+    >>> noisy = noise.corrupt(torch.zeros(1000, 10), torch.Generator().manual_seed(0))
+    >>> round(noisy.std().item(), 2)
+    0.3
     >>> X = load_digits().data[:200]
-    >>> model = AutoencoderTransformer(8, noise=GaussianNoise(0.3), max_iter=2)
-    >>> model.fit_transform(X).shape
+    >>> AutoencoderTransformer(8, noise=noise, max_iter=2).fit_transform(X).shape
     (200, 8)
     """
 
@@ -136,7 +171,7 @@ class GaussianNoise(Noise):
         return self.scale == 0
 
     def corrupt(self, batch: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the batch with noise added."""
+        """Return the batch plus normal noise."""
         return add_gaussian(batch, self.scale, generator)
 
 
@@ -148,7 +183,7 @@ class MaskingNoise(Noise):
 
     .. math:: x'_j = m_j \tilde x_j, \quad P(m_j = 0) = \text{fraction}
 
-    The model learns to fill in what is missing from what is there.
+    The model learns to predict the masked entries from the others.
 
     Parameters
     ----------
@@ -168,15 +203,19 @@ class MaskingNoise(Noise):
 
     Examples
     --------
+    >>> import torch
     >>> from sklearn.datasets import load_digits
     >>> from skae import AutoencoderTransformer, MaskingNoise
+    >>> noise = MaskingNoise(0.3)
+    >>> noisy = noise.corrupt(torch.ones(1000, 10), torch.Generator().manual_seed(0))
+    >>> round((noisy == 0).float().mean().item(), 2)
+    0.3
     >>> X = load_digits().data[:200]
-    >>> model = AutoencoderTransformer(8, noise=MaskingNoise(0.3), max_iter=2)
-    >>> model.fit_transform(X).shape
+    >>> AutoencoderTransformer(8, noise=noise, max_iter=2).fit_transform(X).shape
     (200, 8)
     """
 
-    _parameter_constraints = {"fraction": [SHARE]}
+    _parameter_constraints = {"fraction": [FRACTION]}
 
     def __init__(self, fraction=0.3):
         self.fraction = fraction
@@ -187,7 +226,7 @@ class MaskingNoise(Noise):
         return self.fraction == 0
 
     def corrupt(self, batch: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the batch with entries masked."""
+        """Return the batch with random entries set to zero."""
         return mask(batch, self.fraction, generator)
 
 
@@ -197,9 +236,9 @@ class SwapNoise(Noise):
     .. math:: x'_{ij} = \tilde x_{i'j} \ \text{with probability fraction}, \quad
         \text{else} \ \tilde x_{ij}
 
-    where i' is another row of the batch, drawn for each entry. Unlike zeros, these are
-    values that the feature has, so swapping suits tables whose features are far from
-    normal.
+    where i' is another row of the batch, drawn anew for each entry. Unlike zeros, the
+    values are ones that the feature really takes, which suits tables whose features are
+    far from normally distributed.
 
     Parameters
     ----------
@@ -219,16 +258,20 @@ class SwapNoise(Noise):
 
     Examples
     --------
+    >>> import torch
     >>> from sklearn.datasets import load_wine
     >>> from sklearn.preprocessing import scale
     >>> from skae import AutoencoderTransformer, SwapNoise
+    >>> noise, batch = SwapNoise(0.15), torch.arange(10_000.0).reshape(1000, 10)
+    >>> noisy = noise.corrupt(batch, torch.Generator().manual_seed(0))
+    >>> round((noisy != batch).float().mean().item(), 2)
+    0.15
     >>> X = scale(load_wine().data)
-    >>> model = AutoencoderTransformer(4, noise=SwapNoise(0.15), max_iter=2)
-    >>> model.fit_transform(X).shape
+    >>> AutoencoderTransformer(4, noise=noise, max_iter=2).fit_transform(X).shape
     (178, 4)
     """
 
-    _parameter_constraints = {"fraction": [SHARE]}
+    _parameter_constraints = {"fraction": [FRACTION]}
 
     def __init__(self, fraction=0.15):
         self.fraction = fraction
@@ -239,15 +282,10 @@ class SwapNoise(Noise):
         return self.fraction == 0
 
     def corrupt(self, batch: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the batch with entries swapped."""
+        """Return the batch with random entries taken from other rows."""
         return swap(batch, self.fraction, generator)
 
 
-def as_noise(noise):
-    """Return a noise; None and a strength of 0 are none, a callable is itself."""
-    if noise is None:
-        return Noise()
-    if not hasattr(noise, "corrupt"):
-        return CallableNoise(noise)
-    noise._validate_params()
-    return Noise() if noise.is_noop else noise
+def as_noise(noise) -> Noise:
+    """Return the noise that the value of an estimator's parameter stands for."""
+    return as_part(noise, "corrupt", Noise(), CallableNoise)

@@ -1,9 +1,13 @@
-"""One of every part: what the tests of properties run over."""
+"""One of every part, for tests of properties, and small inputs to compute with."""
+
+import numpy as np
+import torch
 
 from skae import (
     MLP,
     MMD,
     Adversarial,
+    AutoencoderTransformer,
     Contractive,
     Conv,
     GaussianNoise,
@@ -16,6 +20,7 @@ from skae import (
     Variational,
 )
 from skae.losses import LOSSES
+from skae.regularizers._base import as_regularizer
 
 NUMERIC_LOSSES = {
     name: loss for name, loss in LOSSES.items() if name != "cross_entropy"
@@ -53,3 +58,34 @@ NO_REGULARIZERS = [
     Adversarial(0),
 ]
 PRIORS = [Variational(), MMD(1.0), Adversarial()]
+
+
+def rows(n=60):
+    """Return rows of five independent features with different variances."""
+    deviations = [3, 2, 1, 0.7, 0.5]
+    return np.random.default_rng(0).standard_normal((n, 5)) * deviations
+
+
+def quick(n_components=3, **params):
+    """Return an estimator that is fitted in a few milliseconds."""
+    defaults = {"network": MLP((8,)), "max_iter": 2, "random_state": 0}
+    return AutoencoderTransformer(n_components, **(defaults | params))
+
+
+def generator(seed=0):
+    """Return a generator of torch."""
+    return torch.Generator().manual_seed(seed)
+
+
+def codes_of(n=12, k=3):
+    """Return normal codes of shape (n, k)."""
+    return torch.randn(n, k, generator=generator(), dtype=torch.float64)
+
+
+def built(regularizer, n_features=5, n_components=3):
+    """Return what a regularizer builds, its parameters moved away from their start."""
+    regularizer = as_regularizer(regularizer).build(n_features, n_components)
+    for parameter in getattr(regularizer, "parameters", list)():
+        noise = torch.randn(parameter.shape, generator=generator(1))
+        parameter.data = (parameter.data + 0.1 * noise).double()
+    return regularizer

@@ -1,28 +1,76 @@
-"""Networks: parts that build an encoder and a decoder."""
+"""What a network is: the part that builds two modules, and what these may offer."""
 
 import math
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
 
 from skae._base import Part
 
 
-class Network(Part):
-    """Builds encoder and decoder, and is what every network inherits from.
+class NetworkModule(Protocol):
+    """An encoder or a decoder: a `torch.nn.Module`, two of which a network returns.
 
-    A subclass is called as `network(n_features, n_components, n_samples)`, with the
-    width of a row, that of a code, and the number of rows to be learned from. It
-    returns two `torch.nn.Module`: from (n, n_features) to (n, n_components), and back.
-    A module may offer its last layer as `output`, for training to start with its
-    weights at zero.
+    It maps a tensor of shape (n_samples, n_inputs) to one of (n_samples, n_outputs).
+    All attributes are optional. `output` and `check_shapes` are read from the module
+    itself, the others from its submodules as well.
+
+    Attributes
+    ----------
+    output : nn.Module
+        The last layer, for `zero_output_`: with `init="pca"` its parameters start at
+        zero. A module without it is multiplied by a learned number that starts at zero.
+
+    undecayed : sequence of nn.Parameter
+        Matrices that weight decay does not shrink. It never shrinks vectors.
+
+    n_products : int
+        Number of multiplications for a row, if that is not one for each parameter. It
+        decides how many threads a training step uses.
+
+    generator : torch.Generator or None
+        Source of random numbers, which training sets for its duration. A module that
+        draws from torch's global generator instead is seeded as well, at some cost per
+        step.
+    """
+
+    output: nn.Module
+    undecayed: Sequence[nn.Parameter]
+    n_products: int
+    generator: torch.Generator | None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return outputs of shape (n_samples, n_outputs)."""
+
+    def check_shapes(self, name: str) -> None:
+        """Raise ValueError if the module's shapes do not fit; see `check_network`."""
+
+
+class Network(Part):
+    """Base class of networks: parts that build an encoder and a decoder.
+
+    For a network of your own, define ``__call__(n_features, n_components, n_samples)``,
+    with the number of inputs of the encoder, of components of the code, and of training
+    rows. It returns two `torch.nn.Module`: the encoder maps (n, n_features) to
+    (n, n_components), and the decoder maps back. If a module has its last layer as the
+    attribute `output`, training starts with this layer's parameters at zero, and so at
+    PCA; any other module is multiplied by a learned number that starts at zero. For a
+    network without parameters, pass a function instead.
 
     Attributes
     ----------
     time_axis : int or None
-        Which axis of a sequence it takes for time; None where that does not matter.
+        The axis of a sequence that the network takes for time: 0 for rows of shape
+        (length, features), -1 for (channels, length). None, the default, accepts any.
 
     See Also
     --------
     MLP : Fully connected layers.
-    Modules : Two modules that are there.
+    Conv : Convolutions, for images and signals.
+    Recurrent : Recurrent cells, for sequences.
+    Modules : An encoder and a decoder that exist already.
 
     Examples
     --------
@@ -45,23 +93,95 @@ class Network(Part):
     time_axis = None
 
     def shaped(self, shape: tuple[int, ...]) -> "Network":
-        """Return the network for rows of a shape, where that makes a difference.
+        """Return the network for rows of a shape; by default the network itself.
 
-        Rows of a table have the shape (n_features,), images (channels, height, width).
+        Parameters
+        ----------
+        shape : tuple of int
+            (n_features,) for a table, (channels, height, width) for images,
+            (length, features) or (channels, length) for sequences.
+
+        Returns
+        -------
+        network : Network
+            A copy that holds the shape, or the network itself if it needs none.
         """
         return self
 
 
 def for_rows(network, shape: tuple[int, ...]):
-    """Return a network for rows of a shape; a plain callable takes them flat."""
+    """Return the value of the parameter `network` for rows of a shape.
+
+    Modules receive flat rows, so a network that depends on the shape must hold it.
+
+    Parameters
+    ----------
+    network : Network or callable
+        A network, or a plain callable, which is returned as it is.
+
+    shape : tuple of int
+        The shape of a row, as `Network.shaped` takes it.
+
+    Returns
+    -------
+    network : Network or callable
+        `network.shaped(shape)` if there is such a method.
+    """
     return network.shaped(shape) if hasattr(network, "shaped") else network
 
 
-def check_entries(shape: tuple[int, ...], row_shape: tuple[int, ...]) -> None:
-    """Raise ValueError unless rows have as many entries as a network's shape."""
+def check_n_entries(shape: tuple[int, ...], row_shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless a row has as many entries as a network's shape."""
     if math.prod(shape) != math.prod(row_shape):
         raise ValueError(
             f"Got rows of shape {row_shape}, of {math.prod(row_shape)} entries, but "
             f"expected {math.prod(shape)} for a network with shape={shape}. Set the "
             "network's shape to that of a row, or to None."
+        )
+
+
+def check_network(name: str, module: NetworkModule, n_in: int, n_out: int) -> None:
+    """Raise ValueError unless a module maps (2, n_in) to (2, n_out).
+
+    Parameters
+    ----------
+    name : {"encoder", "decoder"}
+        What the error calls the module.
+
+    module : NetworkModule
+        The module. If it has a method `check_shapes`, that one is called instead.
+
+    n_in, n_out : int
+        Number of inputs and outputs.
+    """
+    if hasattr(module, "check_shapes"):
+        module.check_shapes(name)
+    else:
+        check_on_zeros(name, module, (n_in,), [(n_out,)])
+
+
+@torch.no_grad()
+def check_on_zeros(
+    name: str, module: nn.Module, shape_in: tuple, shapes_out: list[tuple]
+) -> None:
+    """Raise ValueError unless zeros of a shape are mapped to one of several shapes.
+
+    The shapes are those of one row; the trial has two.
+    """
+    dtype = next((p.dtype for p in module.parameters()), torch.float32)
+    received = f"The network's {name} got an input of shape {(2, *shape_in)}"
+    module.eval()  # so that running statistics do not change
+    # Zeros, not uninitialized memory, on whose NaN a module may fail.
+    try:
+        returned = module(torch.zeros(2, *shape_in, dtype=dtype))
+    except Exception as error:
+        raise ValueError(f"{received} and failed: {error}") from error
+    expected = [(2, *shape) for shape in shapes_out]
+    if getattr(returned, "shape", None) not in expected:
+        is_tensor = isinstance(returned, Tensor)
+        what = tuple(returned.shape) if is_tensor else f"a {type(returned).__name__}"
+        shapes = " or ".join(map(str, expected))
+        raise ValueError(
+            f"{received} and returned {what}, but expected {shapes}. Change the layers "
+            f"of the {name} so that it returns a tensor of this shape."
         )

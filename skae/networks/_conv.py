@@ -1,6 +1,7 @@
 """Convolutional networks: encoders and decoders of images and of signals."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from numbers import Integral
@@ -10,16 +11,16 @@ from sklearn.base import clone
 from torch import Tensor, nn
 
 from skae._sklearn import Interval, StrOptions
-from skae.networks._base import Network, check_entries
+from skae.networks._base import Network, check_n_entries
 from skae.networks._layers import ACTIVATIONS, HeLinear
 
-# By the number of dimensions that a kernel slides along.
+# Keys are the number of dimensions along which a kernel slides.
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d}
-TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d}
+TRANSPOSED_CONVOLUTIONS = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d}
 
 
 def halved(size: tuple[int, ...]) -> tuple[int, ...]:
-    """Return how many positions are left where every second is kept, from the first."""
+    """Return the size after a convolution with stride 2: half of it, rounded up."""
     return tuple(-(-length // 2) for length in size)
 
 
@@ -34,25 +35,26 @@ def down(n_in: int, n_out: int, kernel_size: int, n_dims: int) -> nn.Module:
 
 def up(n_in: int, n_out: int, kernel_size: int, size: tuple[int, ...]) -> nn.Module:
     """Return the transpose of a convolution that has halved a size."""
-    layer = TRANSPOSED[len(size)](
+    layer = TRANSPOSED_CONVOLUTIONS[len(size)](
         n_in, n_out, kernel_size, stride=2, padding=kernel_size // 2,
+        # Even sizes 2 m and odd ones 2 m - 1 are both halved to m.
         output_padding=tuple((length + 1) % 2 for length in size),
         dtype=torch.float32,
     )  # fmt: skip
-    # An output is reached by one in two entries of the kernel, along each dimension.
+    # With stride 2, every second entry of the kernel reaches an output, per dimension.
     return he_initialized(layer, n_in * (kernel_size / 2) ** len(size))
 
 
 @torch.no_grad()
 def he_initialized(layer: nn.Module, fan_in: float) -> nn.Module:
-    """Return the layer with weights of variance 2 / fan-in (He et al. 2015)."""
+    """Return the layer with weights from N(0, 2 / fan-in) (He et al. 2015)."""
     layer.weight.normal_(0, math.sqrt(2 / fan_in))
     layer.bias.zero_()
     return layer
 
 
-def dense(sizes, activation: str) -> list[nn.Module]:
-    """Return linear layers, each with an activation after it."""
+def linear_layers(sizes: Iterable[int], activation: str) -> list[nn.Module]:
+    """Return linear layers, each followed by an activation."""
     layers = []
     for n_in, n_out in pairwise(sizes):
         layers += [
@@ -63,10 +65,10 @@ def dense(sizes, activation: str) -> list[nn.Module]:
 
 
 class ToMaps(nn.Module):
-    """Give rows, which hold one position after another, the shape of maps.
+    """Reshape flat rows, one position after another, to maps.
 
-    The channels of a position then lie side by side in memory ("channels last"). The
-    layers that follow keep this order, in which a step takes a fifth less time.
+    The channels of a position are adjacent in memory ("channels last"). The layers that
+    follow keep this order, in which a training step takes a fifth less time.
     """
 
     def __init__(self, channels: int, size: tuple[int, ...]):
@@ -76,11 +78,12 @@ class ToMaps(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return maps of shape (n_samples, channels, *size)."""
+        # (n_samples, *size, channels) in memory
         return x.unflatten(1, (*self.size, self.channels)).movedim(-1, 1)
 
 
 class FromMaps(nn.Module):
-    """Lay the positions of maps one after another."""
+    """Flatten maps to rows, one position after another."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return rows of shape (n_samples, n_positions * channels)."""
@@ -92,11 +95,15 @@ class FlatSequential(nn.Module):
 
     Attributes
     ----------
+    layers : nn.Sequential
+        All layers but the last.
+
     output : nn.Module
-        The last layer; training may start with its weights at zero.
+        The last layer.
 
     n_products : int
-        Multiplications for a row: a convolution uses its weights at every position.
+        Number of multiplications for a row: a convolution uses its weights at every
+        position.
     """
 
     def __init__(self, layers: list[nn.Module], output: nn.Module, n_products: int):
@@ -112,15 +119,15 @@ class FlatSequential(nn.Module):
 
 @dataclass(frozen=True)
 class ConvSpec:
-    """What an encoder is made of, and the decoder in reverse.
+    """The sizes of an encoder's layers; the decoder has the same in reverse.
 
     Attributes
     ----------
     channels : tuple of int
-        Of a row, and after each convolution.
+        Channels of a row, and after each convolution.
 
     sizes : tuple of tuple of int
-        Positions along each dimension, likewise.
+        Positions along each dimension of a row, and after each convolution.
 
     hidden : tuple of int
         Units of the linear layers between the convolutions and the code.
@@ -129,7 +136,7 @@ class ConvSpec:
         Extent of the kernels along each dimension.
 
     activation : str
-        What follows each layer but the last.
+        Applied after each layer but the last; a key of `ACTIVATIONS`.
     """
 
     channels: tuple[int, ...]
@@ -140,22 +147,23 @@ class ConvSpec:
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Units of the last convolution, and of the linear layers."""
+        """Entries of the last convolution's output, and units of the linear layers."""
         return self.channels[-1] * math.prod(self.sizes[-1]), *self.hidden
 
     def encoder(self, n_components: int) -> FlatSequential:
         """Return convolutions, then linear layers to a code."""
         shape = self.channels[0], *self.sizes[0]
+        # Rows come with one channel after another, as (channels, *size).
         layers = [nn.Unflatten(1, shape), FromMaps(), *self._maps(0)]
         for n_in, n_out in pairwise(self.channels):
             layers += self._active(down(n_in, n_out, self.kernel_size, len(shape) - 1))
-        layers += [FromMaps(), *dense(self.widths, self.activation)]
+        layers += [FromMaps(), *linear_layers(self.widths, self.activation)]
         output = HeLinear(self.widths[-1], n_components, dtype=torch.float32)
         return FlatSequential(layers, output, self._n_products(n_components))
 
     def decoder(self, n_components: int) -> FlatSequential:
         """Return linear layers from a code, then transposed convolutions."""
-        layers = dense((n_components, *self.widths[::-1]), self.activation)
+        layers = linear_layers((n_components, *self.widths[::-1]), self.activation)
         layers += self._maps(-1)
         for i in range(len(self.channels) - 1, 0, -1):
             n_in, n_out = self.channels[i], self.channels[i - 1]
@@ -180,24 +188,24 @@ class ConvSpec:
 
 
 class Conv(Network):
-    """Convolutional encoder and decoder, each the other's mirror image.
+    """Convolutional encoder and decoder that mirror each other.
 
-    Convolutions see the same pattern wherever it lies in an image or a signal. Each
-    halves the number of positions by its stride; linear layers follow, to the code. The
-    decoder has linear layers and then transposed convolutions, back to the size of the
-    rows, odd or even.
+    A convolution detects the same pattern at every position of an image or a signal.
+    Each one halves the number of positions along each dimension by its stride; linear
+    layers to the code follow. The decoder has linear layers and then transposed
+    convolutions, back to the size of the rows, odd or even.
 
     Parameters
     ----------
     shape : tuple of int or None, default=None
-        What a row is: (channels, height, width) for an image, (channels, length) for a
-        signal. With None it is the one that `fit` is given, where a grey image needs
-        its one channel; flat rows are grey images where their length is a square
-        number, else signals of one channel.
+        The shape of a row: (channels, height, width) for an image, (channels, length)
+        for a signal. With None it is that of the rows which `fit` receives, where a
+        gray image needs its one channel. Flat rows are taken for gray images if their
+        length is a square number, else for signals of one channel.
 
     channels : tuple of int, default=(16, 32)
         Channels after each convolution. Each leaves half as many positions along each
-        dimension, so large images want more of them.
+        dimension, so large images need more of them.
 
     kernel_size : int, default=3
         Extent of the kernels along each dimension, an odd number.
@@ -212,7 +220,7 @@ class Conv(Network):
     See Also
     --------
     MLP : Fully connected layers, for tables; often as good for small images.
-    Recurrent : Cells that go through a sequence.
+    Recurrent : Recurrent cells, for sequences.
 
     References
     ----------
@@ -220,7 +228,8 @@ class Conv(Network):
        Auto-Encoders for Hierarchical Feature Extraction". ICANN 2011.
 
     .. [2] J. T. Springenberg, A. Dosovitskiy, T. Brox, M. Riedmiller. "Striving for
-       Simplicity: The All Convolutional Net". ICLR 2015, workshop. Strides for pooling.
+       Simplicity: The All Convolutional Net". ICLR 2015, workshop. Strides in place of
+       pooling.
 
     Examples
     --------
@@ -233,7 +242,7 @@ class Conv(Network):
     (1797, 4)
     """
 
-    time_axis = -1  # of (channels, length)
+    time_axis = -1  # rows are (channels, length)
     _parameter_constraints = {
         "shape": [tuple, list, None],
         "channels": [tuple, list],
@@ -258,7 +267,7 @@ class Conv(Network):
         self.activation = activation
 
     def shaped(self, shape):
-        """Return the network for rows of a shape, its own where it has one."""
+        """Return a copy that holds a shape: the network's own, or else that of rows."""
         return clone(self).set_params(shape=self._resolved(tuple(shape)))
 
     def __call__(self, n_features, n_components, n_samples):
@@ -267,50 +276,49 @@ class Conv(Network):
         sizes = [tuple(size)]
         for _ in self.channels:
             sizes.append(halved(sizes[-1]))
-        plan = ConvSpec(
+        spec = ConvSpec(
             channels=(n_channels, *self.channels),
             sizes=tuple(sizes),
             hidden=tuple(self.hidden_layer_sizes),
             kernel_size=self.kernel_size,
             activation=self.activation,
         )
-        return plan.encoder(n_components), plan.decoder(n_components)
+        return spec.encoder(n_components), spec.decoder(n_components)
 
     def _check(self):
         self._validate_params()
         if self.kernel_size % 2 == 0:
             raise ValueError(
-                f"Got kernel_size={self.kernel_size}, but expected an odd number: it "
-                "has a middle."
+                f"Got kernel_size={self.kernel_size}, but expected an odd number, such "
+                f"as {self.kernel_size + 1}, so that kernels have a middle."
             )
         check_counts("channels", self.channels, n_least=1)
         check_counts("hidden_layer_sizes", self.hidden_layer_sizes)
         check_counts("shape", self.shape or ())
 
     def _resolved(self, row_shape):
-        """Return the shape of a row, as given or as the rows have it."""
         self._check()
         shape = tuple(row_shape if self.shape is None else self.shape)
         if self.shape is None and len(shape) == 1:
-            shape = of_flat_rows(*shape)
+            shape = shape_of_flat_rows(*shape)
         if len(shape) not in (2, 3):
             raise ValueError(
                 f"Got shape={shape} of {len(shape)} dimensions, but expected "
                 "(channels, height, width) or (channels, length). Set the network's "
                 "shape."
             )
-        check_entries(shape, row_shape)
+        check_n_entries(shape, row_shape)
         return shape
 
 
-def of_flat_rows(n_features: int) -> tuple[int, ...]:
-    """Return the shape of a square grey image, or of a signal of one channel."""
+def shape_of_flat_rows(n_features: int) -> tuple[int, ...]:
+    """Return the shape of a square gray image, or of a signal of one channel."""
     side = math.isqrt(n_features)
     return (1, side, side) if side * side == n_features else (1, n_features)
 
 
 def check_counts(name: str, values, n_least: int = 0) -> None:
-    """Raise ValueError unless values are positive integers, at least so many."""
+    """Raise ValueError unless values are positive integers, and n_least or more."""
     counts = [v for v in values if isinstance(v, Integral) and v > 0]
     if len(counts) < max(n_least, len(values)):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Layers that networks share."""
+"""Layers that networks share, and what holds for every `NetworkModule`."""
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ ACTIVATIONS = {
 class Dropout(nn.Module):
     """Set each entry to zero with probability p and divide the others by 1 - p.
 
-    Unlike `torch.nn.Dropout` it draws from a generator of its own, set by training.
+    Unlike `torch.nn.Dropout` it has a `generator`, so that training can seed it.
     """
 
     generator: torch.Generator | None = None
@@ -30,24 +30,35 @@ class Dropout(nn.Module):
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x while evaluating, x with dropped entries while training."""
+        """Return x with dropped entries in training, else x."""
         if not self.training:
             return x
+        # Scaled in training, so that nothing is scaled after it
         keep = torch.empty_like(x).bernoulli_(1 - self.p, generator=self.generator)
         return x * keep / (1 - self.p)
 
 
 class HeLinear(nn.Linear):
-    """A linear layer of random weights with variance 2 / fan-in (He et al. 2015)."""
+    """A linear layer with weights from N(0, 2 / fan-in) and zero bias.
+
+    This keeps the variance of activations under ReLU (He et al. 2015).
+    """
 
     def reset_parameters(self) -> None:
-        """Draw the weights, and set the bias to zero."""
+        """Draw the weights and set the bias to zero."""
+        # nonlinearity="relu" is the gain sqrt(2), used for every activation here
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
         nn.init.zeros_(self.bias)
 
 
 class ReZero(nn.Module):
-    """A network times a number that is learned and starts at zero (ReZero)."""
+    """A network times a learned number that starts at zero (Bachlechner et al. 2021).
+
+    Parameters
+    ----------
+    network : nn.Module
+        The network.
+    """
 
     def __init__(self, network: nn.Module):
         super().__init__()
@@ -60,10 +71,10 @@ class ReZero(nn.Module):
 
 
 def zero_output_(network: nn.Module) -> nn.Module:
-    """Return the network, changed to give zero for every input until it is trained.
+    """Return the network, changed so that its outputs are zero before training.
 
-    A network that offers its last layer as `output` has its weights set to zero; any
-    other gets a gate.
+    The parameters of its last layer, `output`, are set to zero; a network without this
+    attribute is wrapped in `ReZero`.
     """
     output = getattr(network, "output", None)
     if not isinstance(output, nn.Module):
@@ -74,9 +85,10 @@ def zero_output_(network: nn.Module) -> nn.Module:
 
 
 def n_products(module: nn.Module) -> int:
-    """Return the multiplications for a row: one for each parameter.
+    """Return the number of multiplications for a row.
 
-    A module that uses parameters several times, at many positions, tells `n_products`.
+    It is one for each parameter, unless a submodule has an attribute `n_products`:
+    convolutions and recurrent cells use a parameter several times.
     """
     if hasattr(module, "n_products"):
         return module.n_products

@@ -1,5 +1,6 @@
 """Fully connected networks."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 from numbers import Integral, Real
 
@@ -9,75 +10,69 @@ from torch import Tensor, nn
 from skae._sklearn import Interval, StrOptions
 from skae.networks._base import Network
 from skae.networks._layers import ACTIVATIONS, Dropout, HeLinear
-from skae.training._manual_step import BY_HAND, Passes, Place, affine, hidden, joined
 
 
 class FullyConnected(nn.Module):
-    """Linear layers with an activation, and dropout, after all but the last.
+    """Linear layers, all but the last one followed by an activation and dropout.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Number of inputs, of units of each hidden layer, and of outputs.
+
+    activation : str
+        A key of `ACTIVATIONS`.
+
+    dropout : float
+        Probability with which a hidden unit is set to zero in training.
 
     Attributes
     ----------
-    layers : nn.ModuleList of nn.Linear
-        The last is `output`; training may start with its weights at zero.
+    hidden : nn.ModuleList of HeLinear
+        All layers but the last.
+
+    output : HeLinear
+        The last layer.
+
+    activation_name : str
+        The name of the activation.
     """
 
-    def __init__(self, sizes, activation: str, dropout: float):
+    def __init__(self, sizes: Sequence[int], activation: str, dropout: float):
         super().__init__()
-        # float32 whatever torch's default dtype: the same seed gives the same network.
-        self.layers = nn.ModuleList(
+        # float32 for any default dtype, so that a seed always gives the same weights.
+        self.hidden = nn.ModuleList(
             HeLinear(n_in, n_out, dtype=torch.float32)
-            for n_in, n_out in pairwise(sizes)
+            for n_in, n_out in pairwise(sizes[:-1])
         )
+        self.output = HeLinear(*sizes[-2:], dtype=torch.float32)
+        # He et al. 2015: the 2 of 2 / fan-in is for an activation, and none follows.
         with torch.no_grad():
-            self.output.weight *= 0.5**0.5  # no activation follows it
+            self.output.weight *= 0.5**0.5
         self.activation_name = activation
         self.activation = ACTIVATIONS[activation]()
         self.dropout = Dropout(dropout) if dropout else nn.Identity()
 
-    @property
-    def output(self) -> nn.Linear:
-        """The last layer."""
-        return self.layers[-1]
-
-    @property
-    def writable(self) -> bool:
-        """Whether `write_out` knows this network."""
-        return (
-            self.activation_name in BY_HAND
-            and type(self.activation) is ACTIVATIONS[self.activation_name]
-            and isinstance(self.dropout, nn.Identity)
-            and all(type(layer) is HeLinear for layer in self.layers)
-        )
-
-    def write_out(self, x: Place) -> Passes:
-        """Return the network as operations that start from x."""
-        *layers, output = self.layers
-        passes = Passes(x, [], [])
-        for layer in layers:
-            passes = joined(passes, affine(layer, passes.output))
-            passes = joined(passes, hidden(self.activation_name, passes.output))
-        return joined(passes, affine(output, passes.output))
-
     def forward(self, x: Tensor) -> Tensor:
         """Return outputs of shape (n_samples, sizes[-1])."""
-        *hidden, output = self.layers
-        for layer in hidden:
+        for layer in self.hidden:
             x = self.dropout(self.activation(layer(x)))
-        return output(x)
+        return self.output(x)
 
 
 class MLP(Network):
-    """Fully connected encoder and decoder, each the other's mirror image.
+    """Fully connected encoder and decoder that mirror each other.
 
     With hidden layers of `h_1, ..., h_m` units the encoder has layers
     `n_features -> h_1 -> ... -> h_m -> n_components` and the decoder
-    `n_components -> h_m -> ... -> h_1 -> n_features`.
+    `n_components -> h_m -> ... -> h_1 -> n_features`. Weights are drawn as by He et
+    al. [1]_.
 
     Parameters
     ----------
     hidden_layer_sizes : "auto" or tuple of int, default="auto"
         Units of the encoder's hidden layers; the decoder has the same in reverse. With
-        "auto", two layers of 128 units below 2000 rows and of 256 from there on. With
+        "auto", two layers of 128 units for fewer than 2000 rows, else two of 256. With
         `()`, encoder and decoder are linear.
 
     activation : {"relu", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus", \
@@ -85,18 +80,25 @@ class MLP(Network):
         Applied after each hidden layer, as in `torch.nn`.
 
     dropout : float, default=0.0
-        Probability with which each hidden unit is set to zero during training.
+        Probability with which each hidden unit is set to zero in training.
 
     See Also
     --------
-    AutoencoderTransformer : The estimator that trains the network.
+    Conv : Convolutions, for images and signals.
+    Recurrent : Recurrent cells, for sequences.
+
+    References
+    ----------
+    .. [1] K. He, X. Zhang, S. Ren, J. Sun. "Delving Deep into Rectifiers: Surpassing
+       Human-Level Performance on ImageNet Classification". International Conference on
+       Computer Vision, 2015.
 
     Examples
     --------
     >>> from skae import MLP
     >>> encoder, decoder = MLP(hidden_layer_sizes=(32,))(10, 2, n_samples=100)
-    >>> [tuple(layer.weight.shape) for layer in encoder.layers]
-    [(32, 10), (2, 32)]
+    >>> [tuple(parameter.shape) for parameter in encoder.parameters()]
+    [(32, 10), (32,), (2, 32), (2,)]
     """
 
     _parameter_constraints = {

@@ -1,4 +1,4 @@
-"""Networks made of a user's own modules."""
+"""Networks that a user has built: an encoder and a decoder that exist already."""
 
 import copy
 import math
@@ -8,47 +8,52 @@ import torch
 from sklearn.base import clone
 from torch import Tensor, nn
 
-from skae.networks._base import Network, check_entries
+from skae.networks._base import Network, check_n_entries, check_on_zeros
 
 
 class Reshaped(nn.Module):
-    """A module that takes or gives rows of a shape, between flat ones.
+    """A module with inputs and outputs of any shape, made one from flat to flat rows.
 
     Parameters
     ----------
     network : nn.Module
-        Maps from ``(n, *taken)`` to ``(n, *given)``, or to flat outputs.
+        Maps ``(n, *shape_in)`` to ``(n, *shape_out)``, or to flat outputs.
 
-    taken, given : tuple of int
+    shape_in, shape_out : tuple of int
         Shapes without the number of rows.
     """
 
-    def __init__(self, network: nn.Module, taken: tuple, given: tuple):
+    def __init__(self, network: nn.Module, shape_in: tuple, shape_out: tuple):
         super().__init__()
         self.network = network
-        self.taken = taken
-        self.given = given
+        self.shape_in = shape_in
+        self.shape_out = shape_out
 
     @property
-    def as_written(self):
-        """The network, the shape that it takes, and those that it may return."""
-        flat = (math.prod(self.given),)
-        return self.network, self.taken, [*dict.fromkeys([self.given, flat])]
-
-    @property
-    def output(self):
-        """The network's last layer, where it offers one."""
+    def output(self) -> nn.Module | None:
+        """The attribute `output` of the network, if it has one."""
         return getattr(self.network, "output", None)
 
+    def check_shapes(self, name: str) -> None:
+        """Raise ValueError unless the network maps its inputs to outputs as expected.
+
+        The error names the shapes that the user's module receives and returns, not the
+        flat ones.
+        """
+        flat = (math.prod(self.shape_out),)
+        shapes = list(dict.fromkeys([self.shape_out, flat]))
+        check_on_zeros(name, self.network, self.shape_in, shapes)
+
     def forward(self, x: Tensor) -> Tensor:
-        """Return flat outputs of flat inputs."""
-        return self.network(x.unflatten(1, self.taken)).flatten(1)
+        """Return flat outputs, shape (n_samples, n_outputs)."""
+        return self.network(x.unflatten(1, self.shape_in)).flatten(1)
 
 
 def same_module(module: nn.Module, other: nn.Module) -> bool:
-    """Tell whether modules have the same layers and the same numbers."""
+    """Return whether two modules have the same layers and the same numbers."""
     if type(module) is not type(other) or repr(module) != repr(other):
         return False
+    # Parts are compared before they are validated, so these may be no modules.
     if not isinstance(module, nn.Module):
         return module == other
     ours, theirs = module.state_dict(), other.state_dict()
@@ -58,9 +63,9 @@ def same_module(module: nn.Module, other: nn.Module) -> bool:
 
 
 class Modules(Network):
-    """An encoder and a decoder of one's own, trained from the weights that they have.
+    """An encoder and a decoder of your own, trained from their present weights.
 
-    The modules are left as they are: copies of them are trained.
+    Copies of the modules are trained, and the modules themselves are left unchanged.
 
     Parameters
     ----------
@@ -71,22 +76,24 @@ class Modules(Network):
         Maps codes to rows, of shape ``(n, *shape)`` or flat.
 
     shape : tuple of int or None, default=None
-        The shape of a row. With None it is the one that `fit` is given.
+        The shape of a row. With None it is that of the rows which `fit` receives.
 
     See Also
     --------
     MLP : Fully connected layers.
+    Network : A network of your own that depends on the data.
 
     Notes
     -----
-    The weights are the modules' own, so `random_state` does not draw them, and a search
-    over it starts from the same ones. For weights that it draws, and for layers as wide
-    as the data asks for, `network` takes a callable that builds two modules.
+    `random_state` does not change the modules' weights. For weights that it draws, and
+    for layers whose width depends on the data, set `network` to a function that builds
+    two modules.
 
-    With `init="pca"` the model starts as PCA whatever the weights: a module that has
-    its last layer as the attribute `output` has it set to zero, and any other is
-    multiplied by a number that starts at zero and is learned. With `init="random"` the
-    modules start as they are. Parameters that do not require a gradient stay.
+    With `init="pca"` the model starts as PCA, whatever the weights: if a module has its
+    last layer as the attribute `output`, that layer's parameters are set to zero; any
+    other module is multiplied by a number that starts at zero and is learned. With
+    `init="random"` training starts from the modules' weights as they are. Parameters
+    that do not require a gradient are never changed.
 
     Weights that both modules share stay shared in the copies.
 
@@ -131,7 +138,7 @@ class Modules(Network):
         return type(self)(*self._copies(), shape=self.shape)
 
     def shaped(self, shape):
-        """Return the network for rows of a shape, its own where it has one."""
+        """Return a copy that holds a shape: the network's own, or else that of rows."""
         self._validate_params()
         own = tuple(self.shape or shape)
         if not all(isinstance(n, Integral) and n > 0 for n in own):
@@ -139,34 +146,35 @@ class Modules(Network):
                 f"Got shape={self.shape!r}, but expected positive integers. Set the "
                 "network's shape to that of a row, or to None."
             )
-        check_entries(own, shape)
+        check_n_entries(own, shape)
         return clone(self).set_params(shape=own)
 
     def __call__(self, n_features, n_components, n_samples):
-        """Copy the encoder and the decoder, with their weights.
+        """Return copies of the encoder and the decoder, with their weights.
 
         Parameters
         ----------
         n_features : int
-            Width of the encoder's input and the decoder's output, when flat.
+            Number of entries of a row.
 
         n_components : int
-            Width of the code.
+            Number of components of a code.
 
         n_samples : int
-            Number of rows to be learned from; makes no difference.
+            Number of training rows; makes no difference here.
 
         Returns
         -------
         encoder, decoder : torch.nn.Module
-            Maps from (n, n_features) to (n, n_components) and back.
+            Maps (n, n_features) to (n, n_components) and back.
         """
         shape, codes = self.shaped((n_features,)).shape, (n_components,)
-        # Without memory, too, where a callable makes this part for a saved model.
+        # "meta" when a saved model is checked, whose network is a callable that uses
+        # this part: nothing may take memory there.
         device = torch.get_default_device()
         encoder, decoder = (module.to(device) for module in self._copies())
         return Reshaped(encoder, shape, codes), Reshaped(decoder, codes, shape)
 
     def _copies(self):
-        # Both at once: so what they share is copied once.
+        # In one call, so that weights which both share are copied once.
         return copy.deepcopy((self.encoder, self.decoder))

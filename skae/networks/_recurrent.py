@@ -1,4 +1,4 @@
-"""Recurrent networks: sequence to code to sequence."""
+"""Recurrent networks: encoders and decoders of sequences."""
 
 from numbers import Integral
 
@@ -7,25 +7,25 @@ from sklearn.base import clone
 from torch import Tensor, nn
 
 from skae._sklearn import Interval, StrOptions
-from skae.networks._base import Network, check_entries
+from skae.networks._base import Network, check_n_entries
 from skae.networks._layers import HeLinear, n_products
 
 CELLS = {"gru": nn.GRU, "lstm": nn.LSTM}
 
 
 class RecurrentEncoder(nn.Module):
-    """A cell reads the sequence; the code is a linear map of what it ends in.
+    """A recurrent cell and a linear map from its states to the code.
 
     Parameters
     ----------
     cell : nn.RNNBase
-        Reads sequences of shape (n_samples, length, features).
+        Takes sequences of shape (n_samples, length, features).
 
     shape : tuple of int
         (length, features)
 
     n_components : int
-        Width of the code.
+        Number of components of a code.
     """
 
     def __init__(self, cell: nn.RNNBase, shape: tuple[int, int], n_components: int):
@@ -36,33 +36,32 @@ class RecurrentEncoder(nn.Module):
 
     @property
     def n_products(self) -> int:
-        """Multiplications for a row: a cell uses its weights at every step."""
+        """Number of multiplications for a row: the cell is used at every step."""
         return self.shape[0] * n_products(self.cell) + n_products(self.output)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return codes of flat rows."""
-        # (n_samples, length, n_states)
-        read, _ = self.cell(x.unflatten(1, self.shape))
-        # The ends of both directions, and the mean, to which all steps are near.
-        forth, back = read[:, -1], read[:, 0]
+        """Return codes of flat rows, shape (n_samples, n_components)."""
+        states, _ = self.cell(x.unflatten(1, self.shape))
+        # (n_samples, length, n_states): the forward states, then the backward ones
         size = self.cell.hidden_size
-        ends = torch.cat([forth[:, :size], back[:, size:]], dim=1)
-        return self.output(torch.cat([ends, read.mean(dim=1)], dim=1))
+        last = torch.cat([states[:, -1, :size], states[:, 0, size:]], dim=1)
+        # In the mean, gradients reach each step directly, not through all later ones.
+        return self.output(torch.cat([last, states.mean(dim=1)], dim=1))
 
 
 class RecurrentDecoder(nn.Module):
-    """A cell is told the code and the step, at every step, and writes the sequence.
+    """A recurrent cell whose input at each step is the code and the step.
 
     Parameters
     ----------
     cell : nn.RNNBase
-        Reads sequences as wide as its states.
+        Takes sequences with as many features as it has units.
 
     shape : tuple of int
         (length, features)
 
     n_components : int
-        Width of the code.
+        Number of components of a code.
     """
 
     def __init__(self, cell: nn.RNNBase, shape: tuple[int, int], n_components: int):
@@ -76,28 +75,30 @@ class RecurrentDecoder(nn.Module):
 
     @property
     def n_products(self) -> int:
-        """Multiplications for a row: all weights but one are used at every step."""
+        """Number of multiplications for a row: all but `code` is used at every step."""
         at_every_step = n_products(self.cell) + n_products(self.output)
         return len(self.steps) * at_every_step + n_products(self.code)
 
     def forward(self, codes: Tensor) -> Tensor:
-        """Return flat rows of codes."""
-        told = torch.tanh(self.code(codes).unsqueeze(1) + self.steps)
-        states, _ = self.cell(told)  # (n_samples, length, n_states)
+        """Return flat rows, shape (n_samples, length * features)."""
+        # (n_samples, 1, n_inputs) + (length, n_inputs)
+        inputs = torch.tanh(self.code(codes).unsqueeze(1) + self.steps)
+        states, _ = self.cell(inputs)  # (n_samples, length, n_states)
         return self.output(states).flatten(1)
 
 
 def n_states(cell: nn.RNNBase) -> int:
-    """Return how many numbers a cell has after a step, in both directions."""
+    """Return the number of outputs of a cell at each step, in all its directions."""
     return cell.hidden_size * (2 if cell.bidirectional else 1)
 
 
 class Recurrent(Network):
-    r"""Recurrent encoder and decoder for sequences.
+    r"""Recurrent encoder and decoder, for sequences.
 
-    A gated cell reads the sequence, and the code is a linear map of its last states and
-    their mean. In the decoder another cell is told the code and an embedding of the
-    step, at every step, and a linear map of its states is the sequence:
+    A gated cell reads the sequence, and the code is a linear map of its last state and
+    of the mean of all states. In the decoder, the input of another cell at each step is
+    the code and an embedding of the step, and the sequence is a linear map of its
+    states:
 
     .. math:: h_t = \text{cell}(x_t, h_{t-1}), \quad z = W [h_T, \bar h], \qquad
         s_t = \text{cell}(\tanh(U z + e_t), s_{t-1}), \quad \hat x_t = V s_t
@@ -105,18 +106,17 @@ class Recurrent(Network):
     Parameters
     ----------
     shape : tuple of (length, features) or None, default=None
-        The shape of a sequence. With None it is the one that `fit` is given; flat rows
-        are sequences of one feature.
+        The shape of a sequence. With None it is that of the rows which `fit` receives;
+        flat rows are sequences of one feature.
 
     cell : {"gru", "lstm"}, default="lstm"
-        ReZero recurrent units, or long short-term memory, which take less time on
-        processors.
+        Gated recurrent units, or long short-term memory, which takes less time on CPUs.
 
     hidden_size : int, default=64
         Number of units of a cell in each direction.
 
     bidirectional : bool, default=False
-        Whether both networks go through the sequence backwards, too.
+        Whether both networks also go through the sequence backwards.
 
     See Also
     --------
@@ -125,8 +125,9 @@ class Recurrent(Network):
 
     Notes
     -----
-    A step takes time in proportion to the length: one cell after the other. On GPUs,
-    cuDNN cannot differentiate a cell twice, as :class:`Contractive` asks.
+    The time of a step grows with the length, since a cell takes one time step after the
+    other. On GPUs, cuDNN cannot differentiate a cell twice, as :class:`Contractive`
+    requires.
 
     References
     ----------
@@ -148,7 +149,7 @@ class Recurrent(Network):
     (50, 12, 2)
     """
 
-    time_axis = 0  # of (length, features)
+    time_axis = 0  # rows are (length, features)
     _parameter_constraints = {
         "shape": [tuple, list, None],
         "cell": [StrOptions(set(CELLS))],
@@ -163,7 +164,7 @@ class Recurrent(Network):
         self.bidirectional = bidirectional
 
     def shaped(self, shape):
-        """Return the network for rows of a shape, its own where it has one."""
+        """Return a copy that holds a shape: the network's own, or else that of rows."""
         self._validate_params()
         own = self.shape or (shape if len(shape) > 1 else (*shape, 1))
         if len(own) != 2 or not all(isinstance(n, Integral) and n > 0 for n in own):
@@ -171,7 +172,7 @@ class Recurrent(Network):
                 f"Got shape={own!r}, but expected (length, features), two positive "
                 "integers. Set the network's shape to that of a sequence."
             )
-        check_entries(own, shape)
+        check_n_entries(own, shape)
         return clone(self).set_params(shape=tuple(own))
 
     def __call__(self, n_features, n_components, n_samples):

@@ -1,6 +1,7 @@
-"""Regularizers: what a code is asked to be, beside sufficient for reconstruction."""
+"""Codes that follow N(0, I) as a whole: by kernels (MMD) or by a discriminator."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -10,7 +11,7 @@ from torch.nn import functional as F
 
 from skae.networks._mlp import FullyConnected
 from skae.regularizers._base import (
-    WEIGHT,
+    NON_NEGATIVE,
     NormalPrior,
     WeightedRegularizer,
     normalized_weights,
@@ -18,8 +19,8 @@ from skae.regularizers._base import (
 )
 
 BANDWIDTHS = (0.2, 0.5, 1.0, 2.0, 5.0)  # of MMD's kernels, per component
-CHUNK = 1024  # rows that are compared with each other, n^2 numbers at a time
-CRITIC = (64, 64)
+MAX_COMPARED_ROWS = 1024  # bounds the memory of pairwise kernels, n^2 numbers
+DISCRIMINATOR_SIZES = (64, 64)  # units of the hidden layers
 
 
 def kernel(x: Tensor, y: Tensor) -> Tensor:
@@ -28,14 +29,16 @@ def kernel(x: Tensor, y: Tensor) -> Tensor:
     With h = bandwidth * n_components each is `exp(-|x - y|^2 / (2 h))`; 2 n_components
     is the mean squared distance of standard normal codes.
     """
+    # |x - y|^2 = |x|^2 + |y|^2 - 2 x'y, without the differences in memory
     squares = x.square().sum(dim=1, keepdim=True) + y.square().sum(dim=1) - 2 * x @ y.T
     k = x.shape[1]
     return sum((squares / (-2 * b * k)).exp() for b in BANDWIDTHS) / len(BANDWIDTHS)
 
 
 def kernel_with_normal(x: Tensor) -> Tensor:
-    """Return the mean of `kernel(x, y)` over y ~ N(0, I), exactly, shape (n_x,)."""
+    """Return the exact mean of `kernel(x, y)` over y ~ N(0, I), shape (n_x,)."""
     k, squares = x.shape[1], x.square().sum(dim=1)
+    # A Gaussian kernel is a normal density up to a factor: y adds 1 to its variance h.
     means = (
         (h / (h + 1)) ** (k / 2) * (squares / (-2 * (h + 1))).exp()
         for h in (b * k for b in BANDWIDTHS)
@@ -44,13 +47,15 @@ def kernel_with_normal(x: Tensor) -> Tensor:
 
 
 def kernel_of_normal(k: int) -> float:
-    """Return the mean of `kernel(x, y)` over x and y ~ N(0, I), exactly."""
+    """Return the exact mean of `kernel(x, y)` over x and y ~ N(0, I)."""
+    # x - y ~ N(0, 2 I)
     means = ((b * k / (b * k + 2)) ** (k / 2) for b in BANDWIDTHS)
     return sum(means) / len(BANDWIDTHS)
 
 
 def mmd(x: Tensor, y: Tensor) -> Tensor:
     """Return the squared maximum mean discrepancy of two sets of codes, 0 if equal."""
+    # The biased estimate of Gretton et al. 2012, which is never negative
     return kernel(x, x).mean() - 2 * kernel(x, y).mean() + kernel(y, y).mean()
 
 
@@ -60,39 +65,67 @@ def mmd_from_normal(codes: Tensor, weights: Tensor | None) -> Tensor:
     The weighted mean of the parts is `mmd` for infinitely many normal y.
     """
     shares = normalized_weights(weights, codes)
+    # A row is compared with the rows of its chunk, whose weights then sum to 1.
     parts = [
         kernel(chunk, chunk) @ (share / share.sum()) - 2 * kernel_with_normal(chunk)
-        for chunk, share in zip(codes.split(CHUNK), shares.split(CHUNK), strict=True)
+        for chunk, share in zip(
+            codes.split(MAX_COMPARED_ROWS), shares.split(MAX_COMPARED_ROWS), strict=True
+        )
     ]
     return torch.cat(parts) + kernel_of_normal(codes.shape[1])
 
 
-class MMD(NormalPrior, WeightedRegularizer):
-    r"""Codes that follow the standard normal distribution, by kernels.
+def discriminator_loss(discriminator: Callable, codes: Tensor, draws: Tensor) -> Tensor:
+    """Return the cross-entropy of labeling draws 1 and codes 0, shape (n_samples,)."""
+    losses = F.softplus(-discriminator(draws)) + F.softplus(discriminator(codes))
+    return losses.squeeze(1)
 
-    Adds the squared maximum mean discrepancy of a batch's codes from N(0, I) to the
-    loss. Where it is 0, the two have the same distribution:
+
+def minimax_penalty(
+    discriminator: nn.Module, codes: Tensor, draws: Tensor, weight: float
+) -> Tensor:
+    """Return `weight * (log 4 - discriminator_loss)`, shape (n_samples,).
+
+    Its gradient is for both players: the discriminator descends on its loss, and codes
+    ascend on it, times weight, as by the gradient reversal layer of Ganin et al. 2016.
+    """
+    # Codes are constants here. The difference is 0 and has the gradient of the loss.
+    loss = discriminator_loss(discriminator, codes.detach(), draws)
+    discriminator_term = loss - loss.detach()
+    # The discriminator is a constant here.
+    parameters = {name: p.detach() for name, p in discriminator.named_parameters()}
+    constant = partial(functional_call, discriminator, parameters)
+    # log 4 is the loss of a discriminator that guesses.
+    encoder_term = math.log(4) - discriminator_loss(constant, codes, draws)
+    return discriminator_term + weight * encoder_term
+
+
+class MMD(NormalPrior, WeightedRegularizer):
+    r"""Bring the codes' distribution near to N(0, I) by kernels (Wasserstein AE).
+
+    Added to the loss is the squared maximum mean discrepancy between the codes of a
+    batch and N(0, I), which is 0 only if the distributions are equal:
 
     .. math:: \lambda \left( \mathbb{E} \, \kappa(z, z') - 2 \, \mathbb{E} \,
         \kappa(z, y) + \mathbb{E} \, \kappa(y, y') \right), \quad y, y' \sim N(0, I)
 
-    The kernel is a mean of Gaussian ones, :math:`\exp(-\|z - y\|^2 / (2 s k))` for k
-    components and s of 0.2, 0.5, 1, 2 and 5. All means over y are in closed form, so
-    nothing is drawn. A Wasserstein autoencoder: unlike a :class:`Variational` code,
-    that of a single row may be as precise as it likes.
+    The kernel :math:`\kappa` is the mean of Gaussian kernels :math:`\exp(-\|z - y\|^2 /
+    (2 s k))` for k components and s of 0.2, 0.5, 1, 2 and 5. All expectations over y
+    are in closed form, so nothing is drawn. Unlike with :class:`Variational`, the code
+    of a single row is not noisy: only the distribution over all rows is penalized.
 
-    Codes start as PCA's scores divided by their standard deviations. Rows are compared
-    with at most 1024 others.
+    Training starts at PCA's scores, divided by their standard deviations. A row is
+    compared with at most 1024 rows of the batch.
 
     Parameters
     ----------
     weight : float, default=10.0
-        Strength of the penalty. The discrepancy is between 0 and 1, and the squared
-        error of the mean is 1. 0 is no regularizer.
+        Strength :math:`\lambda` of the penalty. The discrepancy is between 0 and 1, and
+        the squared error of the mean is 1. 0 is no regularizer.
 
     See Also
     --------
-    Adversarial : The same prior, by a critic that is learned.
+    Adversarial : The same prior, by a discriminator that is learned.
     Variational : The same prior, for the posterior of each row.
 
     References
@@ -108,42 +141,45 @@ class MMD(NormalPrior, WeightedRegularizer):
     >>> from skae import MMD, AutoencoderTransformer
     >>> X = load_digits().data[:200]
     >>> model = AutoencoderTransformer(4, regularizer=MMD(10), max_iter=2)
-    >>> model.fit_transform(X).shape
-    (200, 4)
+    >>> model.fit_transform(X).std(axis=0).round()
+    array([1., 1., 1., 1.])
     """
 
-    _parameter_constraints = {"weight": [WEIGHT]}
+    _parameter_constraints = {"weight": [NON_NEGATIVE]}
 
     def __init__(self, weight=10.0):
         self.weight = weight
 
     def batch_penalty(self, codes, losses, weights, generator) -> Tensor:
-        """Return the penalty of each sample."""
+        """Return the penalty of each row, shape (n_samples,)."""
         return self.weight * mmd_from_normal(codes, weights)
 
 
 class Adversarial(NormalPrior, WeightedRegularizer):
-    r"""Codes that follow the standard normal distribution, by a critic.
+    r"""Bring the codes' distribution near to N(0, I) by a discriminator.
 
-    A network c is trained to tell codes from draws of N(0, I), and the encoder to
-    deceive it:
+    A network c, the discriminator, is trained to distinguish codes z from draws y of
+    N(0, I), and the encoder to make that impossible. With its cross-entropy
 
-    .. math:: \min_c \ \mathbb{E} \, \log(1 + e^{-c(y)}) + \mathbb{E} \,
+    .. math:: \ell(c, z) = \mathbb{E} \, \log(1 + e^{-c(y)}) + \mathbb{E} \,
         \log(1 + e^{c(z)}), \qquad y \sim N(0, I)
 
-    Both learn in the same step, the encoder by the critic's gradient, reversed and
-    times `weight`. On the digits and breast cancer data that came closer to the prior
-    than steps by turns, and as close as the loss :math:`\log(1 + e^{-c(z)})` for the
+    the discriminator minimizes :math:`\ell`, and :math:`\lambda (\log 4 - \ell)` is
+    added to the loss that the encoder minimizes; it is 0 for a discriminator that only
+    guesses. Both learn in the same step, the encoder by the reversed gradient [2]_. On
+    the digits and breast cancer data, codes came closer to the prior than with
+    alternating steps, and as close as with the loss :math:`\log(1 + e^{-c(z)})` for the
     encoder.
 
-    Codes start as PCA's scores divided by their standard deviations. Since the critic
-    changes, a model is judged by the discrepancy of :class:`MMD` in its place.
+    Training starts at PCA's scores, divided by their standard deviations. Since the
+    discriminator changes from epoch to epoch, the validation loss has the discrepancy
+    of :class:`MMD` in its place.
 
     Parameters
     ----------
     weight : float, default=0.3
-        Strength of the encoder's part. From 1 on, training may become unstable. 0 is no
-        regularizer.
+        Strength :math:`\lambda` of the encoder's penalty. From 1 on, training may
+        become unstable. 0 is no regularizer.
 
     See Also
     --------
@@ -163,30 +199,30 @@ class Adversarial(NormalPrior, WeightedRegularizer):
     >>> from skae import Adversarial, AutoencoderTransformer
     >>> X = load_digits().data[:200]
     >>> model = AutoencoderTransformer(4, regularizer=Adversarial(), max_iter=2)
-    >>> model.fit_transform(X).shape
-    (200, 4)
+    >>> model.fit_transform(X).std(axis=0).round()
+    array([1., 1., 1., 1.])
     """
 
-    _parameter_constraints = {"weight": [WEIGHT]}
+    _parameter_constraints = {"weight": [NON_NEGATIVE]}
 
     def __init__(self, weight=0.3):
         self.weight = weight
 
     def build(self, n_features: int, n_components: int) -> "Discriminator":
-        """Return the critic, which is learned."""
+        """Return the discriminator, which is learned."""
         return Discriminator(self.weight, n_components)
 
 
 class Discriminator(NormalPrior, nn.Module):
-    """A network that tells codes from draws of the prior.
+    """A network that distinguishes codes from draws of the prior.
 
     Parameters
     ----------
     weight : float
-        What the encoder's gradient is multiplied by.
+        Factor on the encoder's penalty.
 
     n_components : int
-        Width of the code.
+        Number of components of a code.
     """
 
     collapse_hint = WeightedRegularizer.collapse_hint
@@ -194,23 +230,14 @@ class Discriminator(NormalPrior, nn.Module):
     def __init__(self, weight: float, n_components: int):
         super().__init__()
         self.weight = weight
-        self.network = FullyConnected((n_components, *CRITIC, 1), "silu", dropout=0.0)
+        sizes = (n_components, *DISCRIMINATOR_SIZES, 1)
+        self.network = FullyConnected(sizes, "silu", dropout=0.0)
 
     def batch_penalty(self, codes, losses, weights, generator) -> Tensor:
-        """Return what the critic learns from, and the encoder's part against it."""
-        drawn = standard_normal(codes.shape, codes, generator)
-        learned = self.loss(self.network, codes.detach(), drawn)
-        fixed = {name: p.detach() for name, p in self.network.named_parameters()}
-        deceived = self.loss(
-            partial(functional_call, self.network, fixed), codes, drawn
-        )
-        # The first two cancel but for their gradient, that of the critic.
-        return learned - learned.detach() + self.weight * (math.log(4) - deceived)
-
-    def loss(self, critic, codes: Tensor, drawn: Tensor) -> Tensor:
-        """Return the cross-entropy of telling each code from a draw, (n_samples,)."""
-        return (F.softplus(-critic(drawn)) + F.softplus(critic(codes))).squeeze(1)
+        """Return the encoder's penalty, with the discriminator's gradient as well."""
+        draws = standard_normal(codes.shape, codes, generator)
+        return minimax_penalty(self.network, codes, draws, self.weight)
 
     def validation_loss(self, codes, losses, weights, generator) -> Tensor:
-        """Return the loss plus the discrepancy of `MMD`, which no critic changes."""
+        """Return the loss plus the discrepancy of `MMD` from the prior."""
         return losses + self.weight * mmd_from_normal(codes, weights)

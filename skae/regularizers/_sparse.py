@@ -1,4 +1,4 @@
-"""Sparse codes."""
+"""Sparse codes: by a penalty, or by keeping the k largest components."""
 
 import math
 from numbers import Integral, Real
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from skae._sklearn import Interval
 from skae.regularizers._base import (
-    WEIGHT,
+    NON_NEGATIVE,
     Regularizer,
     WeightedRegularizer,
     mean_square,
@@ -17,33 +17,33 @@ from skae.regularizers._base import (
 
 
 def activity(codes: Tensor, weights: Tensor | None) -> Tensor:
-    """Return the share of rows that use each component, shape (n_components,).
+    """Return the mean of `z^2 / (z^2 + mean of z^2)` over rows, (n_components,).
 
-    A row counts for `z^2 / (z^2 + mean of z^2)`. A component that is on in a share p of
-    the rows, and 0 in the others, has activity p / (1 + p).
+    A differentiable count of the rows that use a component: one that is constant in a
+    fraction p of the rows, and 0 in the others, has activity p / (1 + p).
     """
-    squares = codes.square()
+    squares = codes.square()  # (n_samples, n_components)
     used = squares / (squares + mean_square(codes, weights))
     return normalized_weights(weights, codes) @ used
 
 
 def bernoulli_kl(p: float, q: Tensor) -> Tensor:
-    """Return the Kullback-Leibler divergence of Bernoulli(p) from Bernoulli(q)."""
-    q = q.clamp(1e-6, 1 - 1e-6)
+    """Return KL(Bernoulli(p) || Bernoulli(q)), elementwise."""
+    q = q.clamp(1e-6, 1 - 1e-6)  # finite for components that no row uses
     return p * (math.log(p) - q.log()) + (1 - p) * (math.log1p(-p) - (1 - q).log())
 
 
 class Sparse(WeightedRegularizer):
-    r"""Few components of the code far from zero for each row.
+    r"""Penalize absolute codes, so that few components of a row are far from zero.
 
-    Adds to the loss of a row the sum of its absolute codes, each in the unit of its
-    component's root mean square over the batch:
+    Added to the loss of a row is the sum of its absolute codes, each divided by the
+    root mean square of its component over the batch:
 
     .. math:: \lambda \sum_j |z_j| / \sqrt{\overline{z_j^2}}
 
-    The unit matters: else a code would become small, and the decoder's weights large,
-    and nothing sparse. With a target, the Kullback-Leibler divergence of the
-    components' mean activity from it is added instead:
+    Without the division, small codes and large weights in the decoder would lower the
+    penalty and nothing would be sparse. With a `target`, the penalty is instead the
+    Kullback-Leibler divergence between the target and each component's mean activity:
 
     .. math:: \lambda \sum_j \text{KL}(\rho \,\|\, \hat\rho_j), \quad \hat\rho_j =
         \overline{z_j^2 / (z_j^2 + \overline{z_j^2})}
@@ -51,11 +51,11 @@ class Sparse(WeightedRegularizer):
     Parameters
     ----------
     weight : float, default=0.01
-        Strength of the penalty. 0 is no regularizer.
+        Strength :math:`\lambda` of the penalty. 0 is no regularizer.
 
     target : float or None, default=None
-        The share of rows that is to use a component, such as 0.05. None takes the
-        absolute codes.
+        The fraction :math:`\rho` of rows that should use a component, such as 0.05.
+        With None, absolute codes are penalized.
 
     See Also
     --------
@@ -65,19 +65,32 @@ class Sparse(WeightedRegularizer):
     ----------
     .. [1] H. Lee, C. Ekanadham, A. Ng. "Sparse Deep Belief Net Model for Visual Area
        V2". Advances in Neural Information Processing Systems 20, 2007.
+    .. [2] A. Ng. "Sparse Autoencoder". CS294A Lecture Notes, Stanford University, 2011.
+       The divergence from a target.
 
     Examples
     --------
-    >>> from sklearn.datasets import load_digits
+    The fraction of codes below a tenth of their component's root mean square, without
+    and with the penalty:
+
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_wine
+    >>> from sklearn.preprocessing import scale
     >>> from skae import AutoencoderTransformer, Sparse
-    >>> X = load_digits().data[:200]
-    >>> model = AutoencoderTransformer(16, regularizer=Sparse(0.01), max_iter=2)
-    >>> model.fit_transform(X).shape
-    (200, 16)
+    >>> X = scale(load_wine().data)
+    >>> for regularizer in (None, Sparse(0.3)):
+    ...     model = AutoencoderTransformer(
+    ...         4, regularizer=regularizer, early_stopping=False, random_state=0
+    ...     )
+    ...     codes = np.abs(model.fit_transform(X))
+    ...     unit = np.sqrt(np.square(codes).mean(axis=0))
+    ...     print(f"{(codes < unit / 10).mean():.1f}")
+    0.1
+    0.7
     """
 
     _parameter_constraints = {
-        "weight": [WEIGHT],
+        "weight": [NON_NEGATIVE],
         "target": [Interval(Real, 0, 1, closed="neither"), None],
     }
 
@@ -86,9 +99,10 @@ class Sparse(WeightedRegularizer):
         self.target = target
 
     def batch_penalty(self, codes, losses, weights, generator) -> Tensor:
-        """Return the penalty of each sample."""
+        """Return the penalty of each row, shape (n_samples,)."""
         if self.target is None:
-            unit = mean_square(codes, weights).sqrt()
+            # The unit has a gradient too: the scale of a component makes no difference.
+            unit = mean_square(codes, weights).sqrt()  # (n_components,)
             return self.weight * (codes.abs() / unit).sum(dim=1)
         divergence = bernoulli_kl(self.target, activity(codes, weights)).sum()
         return self.weight * divergence.expand(len(codes))
@@ -96,30 +110,31 @@ class Sparse(WeightedRegularizer):
 
 def largest(codes: Tensor, k: int) -> Tensor:
     """Return the k entries of largest absolute value of each row, the others at 0."""
-    kept = codes.abs().topk(k, dim=1).indices
+    # By indices, not by a threshold: of equal entries exactly k are kept.
+    kept = codes.abs().topk(k, dim=1).indices  # (n_samples, k)
     return torch.zeros_like(codes).scatter(1, kept, codes.gather(1, kept))
 
 
 class TopK(Regularizer):
-    r"""At most k components of the code that are not zero, chosen for each row.
+    r"""Keep the k largest components of each row's code and set the others to zero.
 
-    The k codes of largest absolute value are kept, in training and after it, and the
-    others set to zero:
+    The k codes of largest absolute value are kept, in training and after it:
 
     .. math:: z_j = e_j(x) \ \text{if} \ |e_j(x)| \ \text{is among the k largest, else}
         \ 0
 
     So `n_components` can be large, even larger than the number of features, while a row
-    is described by k numbers and their places. It starts as PCA's scores, cut off.
+    is described by k values and their positions. Training starts at PCA's scores, of
+    which each row keeps the k largest.
 
     Parameters
     ----------
     k : int, default=8
-        Number of components to keep. From `n_components` on there is nothing to cut.
+        Number of components to keep. From `n_components` on it has no effect.
 
     See Also
     --------
-    Sparse : A penalty, which leaves the number of components to each row.
+    Sparse : A penalty; the number of components that are not zero differs by row.
 
     References
     ----------
@@ -144,9 +159,9 @@ class TopK(Regularizer):
         self.k = k
 
     def build(self, n_features: int, n_components: int) -> Regularizer:
-        """Return itself, or what asks nothing where there is nothing to cut."""
+        """Return the regularizer, or a no-op if k is not below n_components."""
         return self if self.k < n_components else Regularizer()
 
     def code(self, outputs: Tensor) -> Tensor:
-        """Return the largest outputs of each row."""
+        """Return the k largest outputs of each row, the others at 0."""
         return largest(outputs, min(self.k, outputs.shape[1]))

@@ -1,4 +1,4 @@
-"""Variational codes."""
+"""Variational codes: the evidence lower bound of a Gaussian decoder."""
 
 from numbers import Integral, Real
 
@@ -10,7 +10,7 @@ from skae._sklearn import Interval
 from skae.networks._layers import zero_output_
 from skae.networks._mlp import FullyConnected
 from skae.regularizers._base import (
-    WEIGHT,
+    NON_NEGATIVE,
     NormalPrior,
     Regularizer,
     normalized_weights,
@@ -18,32 +18,34 @@ from skae.regularizers._base import (
     validation_generator,
 )
 
-N_VIEWS = 2  # pairs of draws by which a variational code is judged
-LARGEST_EXPONENT = 20.0  # the variational bound goes on as a line from there
-HEAD = 32  # units that tell the posterior's variance
+N_VALIDATION_PAIRS = 2  # pairs of opposite draws per row in validation
+MAX_EXPONENT = 20.0  # above it the bound is linear in the divergence, not exponential
+N_VARIANCE_UNITS = 32  # hidden units of the network of the posterior's variance
 
 
 def normal_kl(mean: Tensor, log_var: Tensor) -> Tensor:
     """Return KL(N(mean, exp(log_var)) || N(0, I)) of each row, shape (n_samples,)."""
+    # Kingma and Welling 2014, appendix B
     return 0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum(dim=1)
 
 
 def posterior_shares(deviations: np.ndarray, n_features: int) -> np.ndarray:
     """Return the posterior variances of probabilistic PCA, shape (n_components,).
 
-    They are the noise variance, the mean of those that are left out, over the variance
-    of the scores. At most 1/2: no component starts dead that has any variance.
+    They are the noise variance, which is the mean variance of the components that are
+    left out, divided by the variance of the principal scores (Tipping & Bishop 1999).
     """
     variances = np.square(deviations)
-    # Features have mean variance 1.
+    # Standardized features have mean variance 1.
     left_out = max(n_features - variances.sum(), 0.0)
     noise = left_out / max(n_features - len(variances), 1)
+    # At most 1/2, so that no component that varies starts collapsed to the prior.
     shares = np.clip(noise / np.where(variances > 0, variances, 1.0), 1e-4, 0.5)
     return np.where(variances > 0, shares, 1.0)
 
 
 class Variational(NormalPrior, Regularizer):
-    r"""A variational autoencoder: a normal posterior for each row, near to N(0, I).
+    r"""Variational autoencoder: a normal posterior for each row, close to N(0, I).
 
     Training decodes draws from :math:`q(z|x) = N(\mu, \text{diag} \, v)`, where
     :math:`\mu` is the code and v a function of it that is learned. The decoder is
@@ -51,37 +53,38 @@ class Variational(NormalPrior, Regularizer):
 
     .. math:: m = \mathbb{E}_{z \sim q} \tfrac{1}{d} \| \tilde x - d(z) \|^2
 
-    So with d features the negative evidence lower bound is, up to constants,
+    With d features, the negative evidence lower bound then is, up to constants,
 
     .. math:: \tfrac{d}{2} \log m + \beta \, \text{KL}, \qquad \text{KL} =
         \tfrac{1}{2} \textstyle\sum_j (\mu_j^2 + v_j - 1 - \log v_j)
 
-    Training follows its gradient, as that of :math:`m + \tfrac{2 m}{d} \beta \,
-    \text{KL}` with the factor m held fixed in each step. A model is judged by
-    :math:`m \exp(\tfrac{2}{d} \beta \, \text{KL})`, which is the bound in the unit of
-    the loss, at the same draws in each epoch. For other losses m is their mean.
+    Training follows its gradient as that of :math:`m + \tfrac{2 m}{d} \beta \,
+    \text{KL}`, with the factor m held fixed in each step. The validation loss is
+    :math:`m \exp(\tfrac{2}{d} \beta \, \text{KL})`, the bound in the unit of the loss,
+    with the same draws in each epoch. For other losses m is their mean.
 
-    Training starts at probabilistic PCA, the optimum of this bound for linear maps:
-    there the posterior's mean is the principal scores, shrunk, and its variance
-    follows from the variance that is left out. `transform` gives the mean.
+    Training starts at probabilistic PCA, which is the optimum of this bound for linear
+    maps: the posterior's mean is the principal scores, shrunk, and its variance follows
+    from the variance that is left out. `transform` returns the mean.
 
     Parameters
     ----------
     beta : float, default=1.0
-        Weight of the divergence. Above 1, codes are closer to the prior and more of
-        them independent, or switched off, at the cost of reconstruction. 0 is no
+        Weight of the divergence. Above 1, codes are closer to the prior, and more of
+        them independent or switched off, at the cost of reconstruction. 0 is no
         regularizer.
 
     n_samples : int, default=1
-        Draws that are decoded for each row and step.
+        Number of draws that are decoded for each row and step.
 
     warm_up : float, default=0.0
-        Share of the epochs over which the weight rises from 0 to `beta`. It is `beta`
-        throughout where training may go on, with `partial_fit` or `warm_start`.
+        Fraction of the epochs over which the weight rises from 0 to `beta`. Where
+        training has no planned end, with `partial_fit` or `warm_start`, the weight is
+        `beta` throughout.
 
     See Also
     --------
-    MMD : The same prior, without draws, for the codes of all rows together.
+    MMD : The same prior for the codes of all rows together, without draws.
 
     References
     ----------
@@ -95,6 +98,8 @@ class Variational(NormalPrior, Regularizer):
     .. [4] J. Lucas, G. Tucker, R. Grosse, M. Norouzi. "Don't Blame the ELBO! A Linear
        VAE Perspective on Posterior Collapse". Advances in Neural Information Processing
        Systems 32, 2019.
+    .. [5] M. Tipping, C. Bishop. "Probabilistic Principal Component Analysis". Journal
+       of the Royal Statistical Society B 61, 1999.
 
     Examples
     --------
@@ -107,7 +112,7 @@ class Variational(NormalPrior, Regularizer):
     """
 
     _parameter_constraints = {
-        "beta": [WEIGHT],
+        "beta": [NON_NEGATIVE],
         "n_samples": [Interval(Integral, 1, None, closed="left")],
         "warm_up": [Interval(Real, 0, 1, closed="both")],
     }
@@ -128,86 +133,99 @@ class Variational(NormalPrior, Regularizer):
 
 
 class Posterior(NormalPrior, nn.Module):
-    """The posterior of a variational code: its variance, as a function of its mean.
+    """The posterior of a variational code: its variance as a function of its mean.
 
-    A Gaussian decoder's posterior has the precision `I + J'J / noise`, with the
-    decoder's Jacobian J at z: what the variance depends on is the code.
+    The posterior of a Gaussian decoder has the precision `I + J'J / noise`, where J is
+    the decoder's Jacobian at z. So its variance is a function of the code, and the
+    encoder needs no second output.
 
     Parameters
     ----------
-    asked : Variational
+    variational : Variational
         The parameters.
 
     n_features, n_components : int
-        Sizes.
+        Number of entries of a row, and of components of a code.
     """
 
     collapse_hint = "Lower the regularizer's beta."
 
-    def __init__(self, asked: Variational, n_features: int, n_components: int):
+    def __init__(self, variational: Variational, n_features: int, n_components: int):
         super().__init__()
-        self.beta, self.n_samples = asked.beta, asked.n_samples
-        self.warm_up, self.warmth = asked.warm_up, 1.0
-        self.rate = 2 / n_features
+        self.beta = variational.beta
+        self.n_samples = variational.n_samples
+        self.warm_up = variational.warm_up
+        self.beta_factor = 1.0  # rises from 0 to 1 during the warm-up
+        self.kl_unit = 2 / n_features
         zeros = torch.zeros(n_components, dtype=torch.float32)
-        self.gain, self.level = nn.Parameter(zeros), nn.Parameter(zeros.clone())
-        sizes = (n_components, HEAD, n_components)
+        self.log_gain = nn.Parameter(zeros)
+        self.log_var_offset = nn.Parameter(zeros.clone())
+        sizes = (n_components, N_VARIANCE_UNITS, n_components)
         self.head = zero_output_(FullyConnected(sizes, "silu", dropout=0.0))
 
     @torch.no_grad()
-    def start(self, deviations: np.ndarray, n_features: int):
-        """Start at probabilistic PCA; return factors to its posterior mean and back."""
+    def initialize(self, deviations: np.ndarray, n_features: int) -> None:
+        """Set the variances to those of probabilistic PCA."""
         shares = posterior_shares(deviations, n_features)
-        self.level.copy_(torch.from_numpy(np.log(shares)))
+        self.log_var_offset.copy_(torch.from_numpy(np.log(shares)))
+
+    def pca_factors(self, deviations: np.ndarray, n_features: int):
+        """Return the factors to and from the posterior means of probabilistic PCA.
+
+        Their variance and the posterior's sum to 1, the prior's.
+        """
+        shares = posterior_shares(deviations, n_features)
         unit = np.where(deviations > 0, deviations, 1.0)
         return np.sqrt(1 - shares) / unit, np.sqrt(1 - shares) * unit
 
     def set_progress(self, progress: float) -> None:
-        """Let the weight of the divergence rise."""
-        self.warmth = min(1.0, progress / self.warm_up) if self.warm_up else 1.0
+        """Set the factor on beta, which rises linearly during the warm-up."""
+        self.beta_factor = min(1.0, progress / self.warm_up) if self.warm_up else 1.0
 
     def code(self, outputs: Tensor) -> Tensor:
-        """Return the outputs in the prior's unit.
-
-        The unit is free of the networks, which weight decay keeps from changing it.
-        """
-        return outputs * self.gain.exp()
+        """Return the outputs in the unit of the prior."""
+        # Weight decay shrinks the networks; a factor of its own keeps the unit free.
+        return outputs * self.log_gain.exp()
 
     def decoder_input(self, codes: Tensor) -> Tensor:
-        """Return codes in the networks' unit."""
-        return codes * (-self.gain).exp()
+        """Return codes in the unit of the networks."""
+        return codes * (-self.log_gain).exp()
 
     def log_var(self, codes: Tensor) -> Tensor:
         """Return the logarithms of the posterior's variances, of the codes' shape."""
-        return self.level + self.head(codes)
+        return self.log_var_offset + self.head(codes)
 
     def divergence(self, codes: Tensor) -> Tensor:
-        """Return beta times the divergence from the prior, per half feature."""
-        return self.beta * self.rate * normal_kl(codes, self.log_var(codes))
+        """Return `2 / n_features * beta * KL` of each row, shape (n_samples,)."""
+        return self.beta * self.kl_unit * normal_kl(codes, self.log_var(codes))
 
     def training_codes(self, codes: Tensor, generator: torch.Generator) -> Tensor:
-        """Return draws from the posterior."""
+        """Return draws from the posterior, (n_draws * n_samples, n_components)."""
+        # The reparametrization of Kingma and Welling 2014, section 2.4
         draws = standard_normal((self.n_samples, *codes.shape), codes, generator)
         return (codes + (self.log_var(codes) / 2).exp() * draws).flatten(0, 1)
 
     def batch_penalty(self, codes, losses, weights, generator) -> Tensor:
         """Return the divergence times the noise variance, which is the mean loss."""
+        # The losses have no gradient: this is the factor m, fixed in each step.
         noise = normalized_weights(weights, codes) @ losses
-        return self.warmth * noise * self.divergence(codes)
+        return self.beta_factor * noise * self.divergence(codes)
 
     def validation_codes(self, codes: Tensor) -> list[Tensor]:
-        """Return draws from the posterior, in pairs about the mean, always the same."""
+        """Return pairs of opposite draws from the posterior, the same at each call."""
+        # The linear part of the loss cancels in a pair, which lowers the variance.
         deviations = (self.log_var(codes) / 2).exp()
-        shape = (N_VIEWS, *codes.shape)
+        shape = (N_VALIDATION_PAIRS, *codes.shape)
         draws = standard_normal(shape, codes, validation_generator(codes)) * deviations
         return [codes + sign * draw for draw in draws for sign in (1, -1)]
 
     def validation_loss(self, codes, losses, weights, generator) -> Tensor:
-        """Return the bound: `noise * exp(divergence)`, shared out among the samples.
+        """Return each row's part in the bound `noise * exp(mean divergence)`.
 
-        Each has what the mean changes by with it, to first order, so that a test on the
-        samples' differences is one on the bound.
+        The parts' mean is the bound. Each part is, to first order, what the bound
+        changes by with the weight of its row, so a test on the differences of rows is
+        one on the bound.
         """
         shares, divergence = normalized_weights(weights, codes), self.divergence(codes)
-        noise, mean = shares @ losses, (shares @ divergence).clamp(max=LARGEST_EXPONENT)
+        noise, mean = shares @ losses, (shares @ divergence).clamp(max=MAX_EXPONENT)
         return mean.exp() * (losses + noise * (divergence - mean))
