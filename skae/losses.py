@@ -81,54 +81,6 @@ def cross_entropy(output: Tensor, target: Tensor) -> Tensor:
     return losses.reshape(target.shape)
 
 
-def _huber_derivative(output, target, out):
-    return torch.sub(output, target, out=out).clamp_(-1, 1)
-
-
-def _log_loss_derivative(output, target, out):
-    return torch.sigmoid(output, out=out).sub_(target)
-
-
-def _brier_derivative(output, target, out):
-    p = torch.sigmoid(output)
-    return torch.sub(p, target, out=out).mul_(p).mul_(1 - p).mul_(2)
-
-
-def _squared_error_derivative(output, target, out):
-    return torch.sub(output, target, out=out).mul_(2)
-
-
-def _absolute_error_derivative(output, target, out):
-    return torch.sub(output, target, out=out).sign_()
-
-
-def _poisson_derivative(output, target, out):
-    return torch.exp(output, out=out).sub_(target)
-
-
-# Derivatives by the output, elementwise, written to `out`.
-DERIVATIVES = {
-    squared_error: _squared_error_derivative,
-    absolute_error: _absolute_error_derivative,
-    huber: _huber_derivative,
-    log_loss: _log_loss_derivative,
-    brier: _brier_derivative,
-    poisson: _poisson_derivative,
-}
-
-
-def mean_squared_error(output: Tensor, target: Tensor, out: Tensor) -> Tensor:
-    """Return the mean of all squared errors, and write its gradient to `out`."""
-    residual = torch.sub(output, target, out=out).view(-1)
-    mean = torch.dot(residual, residual) / residual.numel()
-    residual.mul_(2 / residual.numel())
-    return mean
-
-
-# Means with their gradients, for losses whose value the derivative tells.
-MEANS = {squared_error: mean_squared_error}
-
-
 # The link is infinite at the ends of the domain, so means are clipped to this distance
 # from them. For the offset it is small: an excess of 1e-3 for each of thousands of rare
 # words would add up to more than the length of a text.
@@ -179,28 +131,8 @@ LOGIT = Link(
 LOG = Link(torch.exp, np.log, np.reciprocal, high=np.inf)
 
 
-class Written:
-    """What the written-out step takes of a loss, where it is known.
-
-    A loss has an attribute `elementwise`, by which its derivative is found.
-    """
-
-    @property
-    def derivative(self) -> Callable | None:
-        """The derivative by the output, `(output, target, out) -> out`."""
-        return DERIVATIVES.get(self.elementwise)
-
-    def mean(self, output: Tensor, target: Tensor, weights, out: Tensor) -> Tensor:
-        """Return the mean loss of weighted rows, and write its gradient to `out`."""
-        if weights is None and self.elementwise in MEANS:
-            return MEANS[self.elementwise](output, target, out)
-        weights = 1.0 if weights is None else weights.unsqueeze(1)
-        self.derivative(output, target, out).mul_(weights / target.numel())
-        return (weights * self.elementwise(output, target)).mean()
-
-
 @dataclass(frozen=True)
-class StandardizedLoss(Written):
+class StandardizedLoss:
     """A loss of outputs and targets in standardized units.
 
     Attributes
@@ -266,7 +198,7 @@ SHRINKAGES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.12, 0.06, 0.0)
 
 
 @dataclass(frozen=True)
-class LinkedLoss(Written):
+class LinkedLoss:
     """A loss of data that a link function relates to the output.
 
     The output before training is PCA's reconstruction, mapped by the tangent of the
@@ -314,7 +246,7 @@ class LinkedLoss(Written):
         return self.link.inverse(output).cpu().numpy().astype(np.float64)
 
 
-class CrossEntropy(Written, Part):
+class CrossEntropy(Part):
     r"""Cross-entropy of tokens: integers that stand for words, letters or categories.
 
     The model returns a logit for each token of the vocabulary at every step. With

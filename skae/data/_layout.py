@@ -131,11 +131,7 @@ class Layout:
 
     def fit_pca(self, X, weight, n_axes: int) -> PCASolution:
         """Return PCA's solution for weighted rows."""
-        return fit_pca(self.as_matrix(X, weight), weight, n_axes)
-
-    def standardization(self, pca: PCASolution) -> tuple[np.ndarray, float]:
-        """Return the mean and scale by which rows are standardized."""
-        return pca.mean, pca.scale
+        return fit_pca(X, weight, n_axes)
 
 
 @dataclass(frozen=True)
@@ -234,6 +230,10 @@ class PaddedLayout(Layout):
         return LazyRows(
             X, lambda rows: np.where(np.isnan(rows), mean, rows), X.shape[1]
         )
+
+    def fit_pca(self, X, weight, n_axes: int) -> PCASolution:
+        """Return PCA's solution for sequences padded with the mean."""
+        return fit_pca(self.as_matrix(X, weight), weight, n_axes)
 
     def _missing(self, X):
         """Yield for blocks of rows what is NaN, (n_rows, n_steps, n_others)."""
@@ -335,11 +335,7 @@ class TokenLayout(Layout):
         return self.embed(X, self.embedding_table(X, weight))
 
     def fit_pca(self, X, weight, n_axes) -> PCASolution:
-        """Return PCA's solution for embedded rows, with the maps to logits.
-
-        Its mean is the frequency of each token at each step, the model without
-        components.
-        """
+        """Return PCA's solution for embedded rows, with the maps to logits."""
         table = self.embedding_table(X, weight)
         pca = fit_pca(self.embed(X, table), weight, n_axes)
         frequencies = self.token_frequencies(X, weight)  # (n_steps, n_tokens)
@@ -351,11 +347,14 @@ class TokenLayout(Layout):
             mean=pca.mean / pca.scale,
             logits=pca.scale * table / overall,
         )
-        return replace(pca, mean=frequencies.ravel(), embedding=embedding)
-
-    def standardization(self, pca) -> tuple[np.ndarray, float]:
-        """Return mean 0 and scale 1: tokens are not standardized."""
-        return np.zeros(self.n_features), 1.0
+        return PCASolution(
+            mean=np.zeros(self.n_features),
+            scale=1.0,
+            axes=pca.axes,
+            deviations=pca.deviations / pca.scale,
+            output_mean=frequencies.ravel(),
+            embedding=embedding,
+        )
 
     def embedding_table(self, X, weight) -> np.ndarray:
         """Return the embedding of each token, of shape (n_tokens, embedding_size).

@@ -49,18 +49,23 @@ class PCASolution:
     Attributes
     ----------
     mean : ndarray of shape (n_features,)
-        Weighted mean of the rows. For tokens, the flattened frequencies of the tokens
-        at each step, of shape (n_steps * n_tokens,).
+        Weighted mean of the rows, by which they are standardized; 0 for tokens.
 
     scale : float
-        Root mean square of all centered entries; 1 if all of them are zero.
+        Root mean square of all centered entries, by which rows are standardized; 1 if
+        all of them are zero, and for tokens.
 
-    axes : ndarray of shape (n_components, n_features)
+    axes : ndarray of shape (n_components, n_features) or None
         Principal axes of length 1, by decreasing variance. Axes beyond
-        `min(n_rows, n_features)` are zero.
+        `min(n_rows, n_features)` are zero. None for a fitted model, whose axes have
+        been trained.
 
-    deviations : ndarray of shape (n_components,)
+    deviations : ndarray of shape (n_components,) or None
         Standard deviations along the axes, in the unit of the data.
+
+    output_mean : ndarray of shape (n_outputs,) or None
+        The mean as the loss compares it: `mean`, or for tokens the frequency of each
+        token at each step.
 
     embedding : TokenEmbedding or None, default=None
         Maps from tokens and to logits; None for rows of numbers.
@@ -68,8 +73,9 @@ class PCASolution:
 
     mean: np.ndarray
     scale: float
-    axes: np.ndarray
-    deviations: np.ndarray
+    axes: np.ndarray | None = None
+    deviations: np.ndarray | None = None
+    output_mean: np.ndarray | None = None
     embedding: TokenEmbedding | None = None
 
 
@@ -102,7 +108,7 @@ def fit_pca(X, weight, n_components):
     padded[:n_axes] = np.where(variance > 0, axes, 0.0)
     deviations = np.zeros(n_components)
     deviations[:n_axes] = scale * np.sqrt(np.maximum(values[:n_axes], 0.0))
-    return PCASolution(mean, scale, padded, deviations)
+    return PCASolution(mean, scale, padded, deviations, output_mean=mean)
 
 
 def n_axes_for_share(X, weight, share):

@@ -82,7 +82,7 @@ def validate_training_data(estimator, X, sample_weight, X_val, loss, *, reset):
     if reset:
         layout = infer_layout(X, shape, loss.vocabulary)
     else:
-        layout = estimator._blueprint.layout
+        layout = estimator._config.layout
     check_domain(X, loss)
     if X_val is not None:
         X_val = validate_rows(estimator, X_val, layout)
@@ -118,7 +118,7 @@ def validate_rows(estimator, X, layout=None):
     X : ndarray or CSR matrix of shape (n_samples, n_features)
         Float rows.
     """
-    layout = layout or estimator._blueprint.layout
+    layout = layout or estimator._config.layout
     X, shape = flatten(X)
     layout.check_shape(shape or ())
     X = _validate_matrix(estimator, X, layout.ensure_all_finite, reset=False)
@@ -186,7 +186,7 @@ def one_row(estimator, row, name):
     X : ndarray or CSR matrix of shape (1, n_features)
         The validated row.
     """
-    shape = estimator._blueprint.layout.shape
+    shape = estimator._config.layout.shape
     if is_pandas_df_or_series(row) and row.ndim == 1:
         row = row.to_frame().T
     elif np.ndim(row) == 1 or np.shape(row) == shape:

@@ -95,7 +95,7 @@ class ModelConfig:
         """
         with torch.device("cpu"), SeededDispatch(torch.Generator().manual_seed(seed)):
             model = self._assemble(check=True)
-            offset, _ = model.loss.linearize(pca.mean, pca.scale)
+            offset, _ = model.loss.linearize(pca.output_mean, pca.scale)
             model.offset += torch.from_numpy(offset)
             if pca.embedding is not None:
                 model.adapter.initialize(pca.embedding)
@@ -190,7 +190,7 @@ def linear_maps(model: Autoencoder, pca: PCASolution, shrinkage: float = 1.0):
         and by the shrinkage.
     """
     deviations, n_inputs = pca.deviations / pca.scale, pca.axes.shape[1]
-    slope = model.loss.linearize(pca.mean, pca.scale)[1] * shrinkage
+    slope = model.loss.linearize(pca.output_mean, pca.scale)[1] * shrinkage
     to_codes, to_scores = model.regularizer.pca_factors(deviations, n_inputs)
     return (
         torch.from_numpy(to_codes[:, np.newaxis] * pca.axes),

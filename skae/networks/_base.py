@@ -1,7 +1,6 @@
 """What a network is: the part that builds two modules, and what these may offer."""
 
 import math
-from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -23,8 +22,9 @@ class NetworkModule(Protocol):
         The last layer, for `zero_output_`: with `init="pca"` its parameters start at
         zero. A module without it is multiplied by a learned number that starts at zero.
 
-    undecayed : sequence of nn.Parameter
-        Matrices that weight decay does not shrink. It never shrinks vectors.
+    undecayed : tuple of str
+        Names of the module's matrices that weight decay does not shrink. It never
+        shrinks vectors.
 
     n_products : int
         Number of multiplications for a row, if that is not one for each parameter. It
@@ -37,7 +37,7 @@ class NetworkModule(Protocol):
     """
 
     output: nn.Module
-    undecayed: Sequence[nn.Parameter]
+    undecayed: tuple[str, ...]
     n_products: int
     generator: torch.Generator | None
 

@@ -133,9 +133,8 @@ def start_run(
     model, pca: PCASolution, data: TrainingData, params: ResolvedParams
 ) -> TrainingRun:
     """Return a run of a model, with its optimizer and batches."""
-    mean, scale = params.config.layout.standardization(pca)
-    objective = Objective(model, mean, scale, params.seed, params.compute_dtype)
-    batches, validation = split_batches(data, params, mean, scale)
+    objective = Objective(model, pca.mean, pca.scale, params.seed, params.compute_dtype)
+    batches, validation = split_batches(data, params, pca)
     # A fitted model, which is trained further, has no axes.
     if len(model.loss.shrinkages) > 1 and pca.axes is not None:
         shrink_decoder(objective, pca, batches)
@@ -148,13 +147,13 @@ def start_run(
 
 
 def split_batches(
-    data: TrainingData, params: ResolvedParams, mean, scale
+    data: TrainingData, params: ResolvedParams, pca: PCASolution
 ) -> tuple[Batches, Batches | None]:
     """Return the training rows and the validation rows, or None without any."""
 
     def batches(X, weight=None, index=None):
         n_outputs = params.config.layout.n_outputs
-        rows = StandardizedRows(X, mean, scale, weight, index, n_outputs)
+        rows = StandardizedRows(X, pca.mean, pca.scale, weight, index, n_outputs)
         return Batches(rows, params.model_dtype, params.device)
 
     X, weight, validation_index = data.X, data.sample_weight, params.validation_index
@@ -246,7 +245,7 @@ def drop_superfluous_components(runs: list[TrainingRun], params) -> None:
 
 def run_from_fitted(estimator, data: TrainingData, params: ResolvedParams):
     """Return a run that starts from the weights of a fitted estimator."""
-    pca = PCASolution(estimator.mean_, estimator.scale_, axes=None, deviations=None)
+    pca = PCASolution(estimator.mean_, estimator.scale_)
     model = copy.deepcopy(estimator.module_).to(params.device)
     run = start_run(model, pca, data, params)
     run.n_dropped = estimator._config.n_dropped
@@ -260,8 +259,7 @@ def resume_run(
     run: TrainingRun, data: TrainingData, params: ResolvedParams
 ) -> TrainingRun:
     """Return the run of an earlier fit, to be continued on other rows."""
-    standardization = params.config.layout.standardization(run.pca)
-    run.resume(*split_batches(data, params, *standardization), params.batch_size)
+    run.resume(*split_batches(data, params, run.pca), params.batch_size)
     return run
 
 
@@ -272,14 +270,13 @@ def fitted_attributes(run: TrainingRun, params: ResolvedParams, copied: bool) ->
     """
     run.state.load(run.state.best)
     config = replace(params.config, n_dropped=run.n_dropped)
-    mean, scale = config.layout.standardization(run.pca)
     ratio, n_active = summarize_components(run, config)
     module = run.best_model(copied)
     codes, lengths = codes_to_store(module, run.trainer.batches, config.layout)
     return {
         "n_components_": config.n_columns,
-        "mean_": mean,
-        "scale_": scale,
+        "mean_": run.pca.mean,
+        "scale_": run.pca.scale,
         "module_": module,
         "explained_variance_ratio_": ratio,
         "loss_curve_": list(run.loss_curve),
