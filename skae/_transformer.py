@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -410,10 +411,7 @@ class AutoencoderTransformer(
             data, params, metadata = self._validate(X, sample_weight, X_val, continues)
             callbacks = self._init_callback_context(max_subtasks=2)
             callbacks.call_on_fit_task_begin(estimator=self, X=X, y=X)
-
-            def train(run):
-                self._train(run, params, callbacks, X)
-
+            train = partial(self._train, params=params, callbacks=callbacks, X=X)
             if continues:
                 result = continue_fit(self._resume(data, params), params, train)
             else:
@@ -881,6 +879,7 @@ def restore_on_error(estimator):
 def warn_of_failure(estimator, result):
     """Warn if the code collapsed, training diverged, or ended while it improved."""
     search, final = result.runs[0], result.runs[-1]
+    curve = search.validation_loss_curve or search.loss_curve
     if not estimator.n_active_components_ and final.null_loss > 0:
         message = (
             "The code has collapsed: no component varies with regularizer="
@@ -892,7 +891,11 @@ def warn_of_failure(estimator, result):
             "state before that is kept. Lower learning_rate."
         )
     elif (
-        estimator.max_iter != "auto" and search.n_remaining == 0 and search.is_improving
+        estimator.max_iter != "auto"
+        and search.n_remaining == 0
+        # The loss fell by more than a quarter in the second half of the epochs.
+        and len(curve) > 1
+        and curve[-1] < 0.75 * curve[(len(curve) - 1) // 2]
     ):
         message = (
             f"Training reached max_iter={estimator.max_iter} while the loss was still "

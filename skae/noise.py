@@ -101,6 +101,12 @@ class Noise(Part):
         return batch
 
 
+class NoNoise(Noise):
+    """The absence of noise."""
+
+    is_noop = True
+
+
 class CallableNoise(Noise):
     """A noise given as a function.
 
@@ -288,4 +294,4 @@ class SwapNoise(Noise):
 
 def as_noise(noise) -> Noise:
     """Return the noise that the value of an estimator's parameter stands for."""
-    return as_part(noise, "corrupt", Noise(), CallableNoise)
+    return as_part(noise, "corrupt", NoNoise(), CallableNoise)

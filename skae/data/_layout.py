@@ -87,15 +87,6 @@ class Layout:
     def check_standardization(self, mean: np.ndarray, scale: float) -> None:
         """Raise ValueError if a loaded mean or scale does not fit the layout."""
 
-    def n_learned_components(self, n_components: int) -> int:
-        """Return the number of components that are learned, without lengths."""
-        if n_components <= self.n_lengths:
-            raise ValueError(
-                f"Got n_components={n_components} for sequences of different lengths, "
-                "but expected at least 2: the last component is the length."
-            )
-        return n_components - self.n_lengths
-
     def check_shape(self, shape: tuple[int, ...]) -> None:
         """Raise ValueError if the shape of rows with several axes differs from fit."""
         # The number of features of flat rows is checked by scikit-learn.

@@ -73,30 +73,29 @@ def validate_training_data(estimator, X, sample_weight, X_val, loss, *, reset):
         Container and dtype of X, private attributes of the fitted estimator.
     """
     # Validation returns an array or a CSR matrix, whatever the container.
-    container = container_of(X)
-    X, shape = _new_rows(estimator, X) if reset else (validate_rows(estimator, X), None)
+    metadata = {"_container": container_of(X)}
+    if reset:
+        X, shape = flatten(X)
+        # NaN in rows of several axes may be padding, which `infer_layout` decides.
+        ensure_all_finite = True if shape is None else "allow-nan"
+        X = _validate_matrix(estimator, X, ensure_all_finite, reset=True)
+    else:
+        X = validate_rows(estimator, X)
     check_magnitude(X)
-    metadata = {"_container": container, "_dtype": X.dtype.name}
+    metadata["_dtype"] = X.dtype.name
     X, weight = positive_weights(X, sample_weight)
     # After rows of weight zero are left out, as if they had not been given.
     if reset:
-        layout = infer_layout(X, shape, loss.vocabulary)
+        layout = infer_layout(X, shape or X.shape[1:], loss.vocabulary)
     else:
         layout = estimator._config.layout
-    check_domain(X, loss)
     if X_val is not None:
         X_val = validate_rows(estimator, X_val, layout)
-        check_domain(X_val, loss)
+    if loss.domain != (-np.inf, np.inf):
+        check_domain(X, loss)
+        if X_val is not None:
+            check_domain(X_val, loss)
     return TrainingData(X, layout, weight, X_val), metadata
-
-
-def _new_rows(estimator, X):
-    """Return the flat rows for a new model, and the shape of one row."""
-    X, shape = flatten(X)
-    # NaN in rows of several axes may be padding, which `infer_layout` decides.
-    ensure_all_finite = True if shape is None else "allow-nan"
-    X = _validate_matrix(estimator, X, ensure_all_finite, reset=True)
-    return X, shape or X.shape[1:]
 
 
 def validate_rows(estimator, X, layout=None):
@@ -139,18 +138,17 @@ def _validate_matrix(estimator, X, ensure_all_finite, reset):
 
 def flatten(X):
     """Return X with flat rows, and the shape of a row, or None for a matrix."""
-    if n_dims(X) < 3:
+    # np.asarray would copy DataFrames, and fails for tensors on other devices.
+    n_dims = len(X.shape) if hasattr(X, "shape") else array_ndim(X)
+    if n_dims < 3:
         return X, None
     # validate_data rejects more than two axes, and here the shape is needed as well.
     X = check_array(X, allow_nd=True, dtype=ROW_DTYPES, ensure_all_finite="allow-nan")
     return X.reshape(len(X), -1), X.shape[1:]
 
 
-def n_dims(X) -> int:
+def array_ndim(X) -> int:
     """Return the number of dimensions of an array-like, such as a nested list."""
-    # np.asarray would copy DataFrames, and fails for tensors on other devices.
-    if hasattr(X, "shape"):
-        return len(X.shape)
     try:
         return np.asarray(X).ndim
     except ValueError as error:
@@ -223,8 +221,6 @@ def positive_weights(X, sample_weight):
 
 def check_domain(X, loss) -> None:
     """Raise ValueError if X has values for which the loss is not defined."""
-    if loss.domain == (-np.inf, np.inf):  # avoid a pass over the data
-        return
     (low, high), (lowest, highest) = extremes(X), loss.domain
     if low < lowest or high > highest:
         raise ValueError(

@@ -101,7 +101,7 @@ class ModelConfig:
                 model.adapter.initialize(pca.embedding)
             if self.init == "pca":
                 deviations = pca.deviations / pca.scale
-                model.regularizer.initialize(deviations, self._n_inputs)
+                model.regularizer.initialize(deviations, pca.axes.shape[1])
                 encoder_axes, decoder_axes = linear_maps(model, pca)
                 model.encoder.axes = torch.nn.Parameter(encoder_axes)
                 model.decoder.axes = torch.nn.Parameter(decoder_axes)
@@ -124,18 +124,9 @@ class ModelConfig:
         model.load_state_dict(tensors)  # in place: shared weights stay shared
         return model.eval()
 
-    @property
-    def _n_inputs(self):
-        """Width of the encoder's input."""
-        return math.prod(self.layout.network_shape)
-
     def _assemble(self, check=False):
         """Return the model with random networks beside linear maps of zeros."""
-        k, n_inputs, n_outputs = (
-            self.n_components,
-            self._n_inputs,
-            self.layout.n_outputs,
-        )
+        k, n_inputs = self.n_components, math.prod(self.layout.network_shape)
         encoder, decoder = self.network(n_inputs, k, self.n_samples)
         if check:
             check_network("encoder", encoder, n_inputs, k)
@@ -149,7 +140,7 @@ class ModelConfig:
             adapter=ADAPTERS[type(self.layout)](self.layout, loss.elementwise),
             encoder=encoder,
             decoder=decoder,
-            offset=torch.zeros(n_outputs, dtype=torch.float64),
+            offset=torch.zeros(self.layout.n_outputs, dtype=torch.float64),
             loss=loss,
             noise=as_noise(self.noise),
             regularizer=regularizer.build(self.layout.n_features, k),

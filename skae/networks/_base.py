@@ -109,27 +109,6 @@ class Network(Part):
         return self
 
 
-def for_rows(network, shape: tuple[int, ...]):
-    """Return the value of the parameter `network` for rows of a shape.
-
-    Modules receive flat rows, so a network that depends on the shape must hold it.
-
-    Parameters
-    ----------
-    network : Network or callable
-        A network, or a plain callable, which is returned as it is.
-
-    shape : tuple of int
-        The shape of a row, as `Network.shaped` takes it.
-
-    Returns
-    -------
-    network : Network or callable
-        `network.shaped(shape)` if there is such a method.
-    """
-    return network.shaped(shape) if hasattr(network, "shaped") else network
-
-
 def check_n_entries(shape: tuple[int, ...], row_shape: tuple[int, ...]) -> None:
     """Raise ValueError unless a row has as many entries as a network's shape."""
     if math.prod(shape) != math.prod(row_shape):

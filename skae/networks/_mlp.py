@@ -114,19 +114,16 @@ class MLP(Network):
 
     def __call__(self, n_features, n_components, n_samples):
         self._validate_params()
-        sizes = [n_features, *self._hidden_layer_sizes(n_samples), n_components]
+        hidden = self.hidden_layer_sizes
+        if hidden == "auto":
+            hidden = (128, 128) if n_samples < 2000 else (256, 256)
+        if not all(isinstance(size, Integral) and size > 0 for size in hidden):
+            raise ValueError(
+                f"Got hidden_layer_sizes={hidden!r}, but expected 'auto' or a tuple of "
+                "positive integers, such as (128, 64)."
+            )
+        sizes = [n_features, *hidden, n_components]
         return (
             FullyConnected(sizes, self.activation, self.dropout),
             FullyConnected(sizes[::-1], self.activation, self.dropout),
         )
-
-    def _hidden_layer_sizes(self, n_samples):
-        if self.hidden_layer_sizes == "auto":
-            return (128, 128) if n_samples < 2000 else (256, 256)
-        if not all(isinstance(s, Integral) and s > 0 for s in self.hidden_layer_sizes):
-            raise ValueError(
-                "Got hidden_layer_sizes="
-                f"{self.hidden_layer_sizes!r}, but expected 'auto' or a tuple of "
-                "positive integers, such as (128, 64)."
-            )
-        return tuple(self.hidden_layer_sizes)

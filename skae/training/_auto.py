@@ -10,7 +10,6 @@ from sklearn.base import clone
 from skae.data._pca import n_axes_for_share
 from skae.data._validation import TrainingData
 from skae.model._config import ModelConfig
-from skae.networks._base import for_rows
 from skae.regularizers._ordered import Ordered
 from skae.training._optimizers import OptimizerSpec, as_optimizer
 
@@ -126,15 +125,6 @@ class ResolvedParams:
     n_threads: int
     seed: int
 
-    @property
-    def model_dtype(self) -> torch.dtype:
-        """The type of the weights."""
-        return getattr(torch, self.config.dtype)
-
-    def without_validation(self) -> "ResolvedParams":
-        """Return the parameters of a fit on all rows."""
-        return replace(self, validation_index=np.empty(0, dtype=int))
-
     def for_model(self, config: ModelConfig) -> "ResolvedParams":
         """Return the parameters for training a fitted model further.
 
@@ -217,14 +207,21 @@ def model_config(params: dict, data: TrainingData, dtype: str) -> ModelConfig:
         weight = np.ones(n_rows) if data.sample_weight is None else data.sample_weight
         k = n_axes_for_share(layout.as_matrix(data.X, weight), weight, k)
         regularizer = Ordered() if regularizer is None else regularizer
+    elif k > layout.n_lengths:
+        k -= layout.n_lengths
     else:
-        k = layout.n_learned_components(k)
+        raise ValueError(
+            f"Got n_components={k} for sequences of different lengths, but expected at "
+            "least 2: the last component is the length."
+        )
     network = clone(params["network"], safe=False)
+    if hasattr(network, "shaped"):
+        network = network.shaped(layout.network_shape)
     return ModelConfig(
         layout=layout,
         n_components=int(k),
         n_samples=n_rows,
-        network=for_rows(network, layout.network_shape),
+        network=network,
         loss=clone(params["loss"], safe=False),
         noise=clone(params["noise"], safe=False),
         regularizer=clone(regularizer, safe=False),

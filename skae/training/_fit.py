@@ -152,9 +152,9 @@ def split_batches(
     """Return the training rows and the validation rows, or None without any."""
 
     def batches(X, weight=None, index=None):
-        n_outputs = params.config.layout.n_outputs
-        rows = StandardizedRows(X, pca.mean, pca.scale, weight, index, n_outputs)
-        return Batches(rows, params.model_dtype, params.device)
+        width, dtype = params.config.layout.n_outputs, params.config.dtype
+        rows = StandardizedRows(X, pca.mean, pca.scale, weight, index, width)
+        return Batches(rows, getattr(torch, dtype), params.device)
 
     X, weight, validation_index = data.X, data.sample_weight, params.validation_index
     if not len(validation_index):
@@ -224,11 +224,14 @@ def start_refit(
     """Return a run on all rows, of as many steps as the epochs of the first run."""
     n_batches_of_run = run.trainer.n_batches
     run.free_buffers()
-    refit = start_at_pca(data, params.without_validation())
+    all_rows = replace(params, validation_index=np.empty(0, dtype=int))
+    refit = start_at_pca(data, all_rows)
+    # The curves of the refit follow those of the first run.
+    refit.loss_curve = list(run.loss_curve)
+    refit.validation_loss_curve = run.validation_loss_curve
     refit.schedule_epochs(
         round(n_epochs * (n_batches_of_run / refit.trainer.n_batches))
     )
-    refit.inherit_history(run)
     return refit
 
 
@@ -274,7 +277,7 @@ def fitted_attributes(run: TrainingRun, params: ResolvedParams, copied: bool) ->
     module = run.best_model(copied)
     codes, lengths = codes_to_store(module, run.trainer.batches, config.layout)
     return {
-        "n_components_": config.n_columns,
+        "n_components_": len(ratio),
         "mean_": run.pca.mean,
         "scale_": run.pca.scale,
         "module_": module,
@@ -330,6 +333,7 @@ def codes_to_store(model, batches: Batches, layout) -> tuple[np.ndarray, np.ndar
     some = rows.subset(positions)
     tensors = (torch.from_numpy(some[b]).to(model.offset) for b in some.blocks())
     codes = torch.cat([model.encode(tensor) for tensor in tensors]).cpu().numpy()
-    if prior_codes(model.regularizer, 1, codes.shape[1], seed=0) is not None:
+    regularizer, k = model.regularizer, codes.shape[1]
+    if not regularizer.is_noop and prior_codes(regularizer, 1, k, seed=0) is not None:
         codes = codes[:0]
     return codes, layout.lengths(some.X[some.index]).astype(codes.dtype)

@@ -10,6 +10,7 @@ None, with the same results up to rounding.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial, singledispatch
 from typing import NamedTuple
 
@@ -103,11 +104,6 @@ class Buffer(NamedTuple):
     value: Tensor
     gradient: Tensor | None
 
-    @classmethod
-    def like(cls, value: Tensor) -> "Buffer":
-        """Return a buffer of the value's shape and type."""
-        return cls(torch.empty_like(value), torch.empty_like(value))
-
 
 class ForwardBackward(NamedTuple):
     """The operations of a module, and the buffer of its output.
@@ -165,7 +161,8 @@ def lay_out_linear(layer: HeLinear, x: Buffer) -> ForwardBackward:
     """Return the operations of `x @ W.T + b`."""
     weight = CastParameter.of(layer.weight, x.value.dtype)
     bias = CastParameter.of(layer.bias, x.value.dtype)
-    y = Buffer.like(x.value.new_empty(len(x.value), layer.out_features))
+    shape = len(x.value), layer.out_features
+    y = Buffer(x.value.new_empty(shape), x.value.new_empty(shape))
     product = partial(torch.addmm, bias.value, x.value, weight.value.T, out=y.value)
     backward = [
         partial(torch.mm, y.gradient.T, x.value, out=weight.gradient),
@@ -233,9 +230,7 @@ def chain(first: ForwardBackward, then: ForwardBackward) -> ForwardBackward:
 def cast_output(steps: ForwardBackward, dtype: torch.dtype) -> ForwardBackward:
     """Return the operations followed by a conversion of the output to a type."""
     x = steps.output
-    if x.value.dtype == dtype:
-        return steps
-    y = Buffer.like(x.value.to(dtype))
+    y = Buffer(x.value.to(dtype), x.gradient.to(dtype))
     forward, backward = partial(y.value.copy_, x.value), x.gradient.copy_
     conversion = [forward], [partial(backward, y.gradient)]
     return chain(steps, ForwardBackward(y, *conversion))
@@ -260,18 +255,21 @@ def loss_and_grad(
     return (weights * elementwise(output, target)).mean()
 
 
+@dataclass
 class ManualGradient:
     """Loss and gradient of a batch, laid out once for each number of rows.
 
-    Parameters
+    Attributes
     ----------
     objective : Objective
         The objective of a supported model.
+
+    steps : dict
+        The operations that are laid out, by number of rows.
     """
 
-    def __init__(self, objective: Objective):
-        self.objective = objective
-        self.steps = {}  # by number of rows
+    objective: Objective
+    steps: dict = field(default_factory=dict)
 
     def __call__(self, rows: Tensor, weights: Tensor | None) -> Tensor:
         """Write the gradient of the mean loss, and return the loss."""
@@ -299,7 +297,9 @@ class ManualGradient:
         x = torch.empty_like(rows, dtype=self.objective.compute_dtype)
         encoder = lay_out(model.encoder, Buffer(x, None))
         decoder = lay_out(model.decoder, encoder.output)
-        steps = cast_output(chain(encoder, decoder), rows.dtype)
+        steps = chain(encoder, decoder)
+        if x.dtype != rows.dtype:
+            steps = cast_output(steps, rows.dtype)
         if model.offset.any():  # it is zero in standardized units
             steps.forward.append(partial(steps.output.value.add_, model.offset))
         return x, steps

@@ -200,11 +200,6 @@ class TrainingRun:
         self.evaluation = validation or batches.sample(EVALUATION_ROWS)
         self.stopped = self.diverged = False
 
-    def inherit_history(self, earlier: "TrainingRun") -> None:
-        """Continue the curves of the run that chose the number of epochs."""
-        self.loss_curve = list(earlier.loss_curve)
-        self.validation_loss_curve = earlier.validation_loss_curve
-
     def free_data(self) -> None:
         """Free the rows and all memory that the next `resume` provides anew."""
         self.trainer.free_buffers()
@@ -212,15 +207,8 @@ class TrainingRun:
 
     def free_buffers(self) -> None:
         """Free all but the rows and the best state: no epochs follow."""
-        self.trainer.free_buffers()
-        self.trainer.optimizer = self.epochs = None
+        self.trainer.optimizer = self.trainer.gradient = self.epochs = None
         self.state.start = self.state.current = None
-
-    @property
-    def is_improving(self) -> bool:
-        """Whether the loss fell by more than a quarter in the second half of epochs."""
-        curve = self.validation_loss_curve or self.loss_curve
-        return len(curve) > 1 and curve[-1] < 0.75 * curve[(len(curve) - 1) // 2]
 
     def report(self) -> str:
         """Return a line about the last epoch."""

@@ -93,10 +93,15 @@ class Trainer:
             loss.backward()
         return loss.detach()
 
+    def free_buffers(self) -> None:
+        """Free the memory that was laid out for steps."""
+        if self.gradient != self.autograd:
+            self.gradient.steps.clear()
+
     @property
     def n_batches(self) -> int:
         """Number of steps in an epoch."""
-        return math.ceil(len(self.batches) / self.batch_size)
+        return math.ceil(len(self.batches.rows) / self.batch_size)
 
     def epochs(self, n_epochs: int, schedule=warmup_cosine) -> Iterator[float]:
         """Yield the mean training loss of each epoch, after its last step."""
@@ -113,8 +118,3 @@ class Trainer:
                     )
                     losses.append(loss)
             yield float(torch.stack(losses).mean())
-
-    def free_buffers(self) -> None:
-        """Free the memory that was laid out for steps."""
-        if isinstance(self.gradient, _manual_step.ManualGradient):
-            self.gradient.steps.clear()
