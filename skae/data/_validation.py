@@ -20,6 +20,8 @@ from skae._sklearn import (
 from skae.data._layout import Layout, infer_layout
 from skae.data._rows import ROW_DTYPES, check_magnitude, extremes
 
+MATRIX_CHECKS = {"accept_sparse": "csr", "dtype": ROW_DTYPES}
+
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -73,17 +75,22 @@ def validate_training_data(estimator, X, sample_weight, X_val, loss, *, reset):
         Container and dtype of X, private attributes of the fitted estimator.
     """
     # Validation returns an array or a CSR matrix, whatever the container.
-    metadata = {"_container": container_of(X)}
+    container = "pandas" if is_pandas_df(X) else "default"
+    container = "polars" if is_polars_df(X) else container
     if reset:
         X, shape = flatten(X)
         # NaN in rows of several axes may be padding, which `infer_layout` decides.
         ensure_all_finite = True if shape is None else "allow-nan"
-        X = _validate_matrix(estimator, X, ensure_all_finite, reset=True)
+        X = validate_data(
+            estimator, X, ensure_all_finite=ensure_all_finite, **MATRIX_CHECKS
+        )
     else:
         X = validate_rows(estimator, X)
     check_magnitude(X)
-    metadata["_dtype"] = X.dtype.name
-    X, weight = positive_weights(X, sample_weight)
+    metadata = {"_container": container, "_dtype": X.dtype.name}
+    weight = None
+    if sample_weight is not None:
+        X, weight = positive_weights(X, sample_weight)
     # After rows of weight zero are left out, as if they had not been given.
     if reset:
         layout = infer_layout(X, shape or X.shape[1:], loss.vocabulary)
@@ -120,20 +127,12 @@ def validate_rows(estimator, X, layout=None):
     layout = layout or estimator._config.layout
     X, shape = flatten(X)
     layout.check_shape(shape or ())
-    X = _validate_matrix(estimator, X, layout.ensure_all_finite, reset=False)
+    finite = layout.ensure_all_finite
+    X = validate_data(
+        estimator, X, reset=False, ensure_all_finite=finite, **MATRIX_CHECKS
+    )
     layout.check(X)
     return X
-
-
-def _validate_matrix(estimator, X, ensure_all_finite, reset):
-    return validate_data(
-        estimator,
-        X,
-        reset=reset,
-        accept_sparse="csr",
-        dtype=ROW_DTYPES,
-        ensure_all_finite=ensure_all_finite,
-    )
 
 
 def flatten(X):
@@ -156,13 +155,6 @@ def array_ndim(X) -> int:
             f"X cannot be converted to an array: {error}. Pad sequences of different "
             "lengths with NaN to an array of shape (n_samples, n_steps, n_features)."
         ) from error
-
-
-def container_of(X):
-    """Return "pandas" or "polars" for their DataFrames, else "default"."""
-    if is_pandas_df(X):
-        return "pandas"
-    return "polars" if is_polars_df(X) else "default"
 
 
 def one_row(estimator, row, name):
@@ -206,8 +198,6 @@ def positive_weights(X, sample_weight):
 
     Weights are None if all of them are equal.
     """
-    if sample_weight is None:
-        return X, None
     weight = check_sample_weight(
         sample_weight, X, dtype=np.float64, ensure_non_negative=True
     )

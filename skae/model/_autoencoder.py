@@ -1,4 +1,4 @@
-"""The model: an encoder and a decoder, each a network beside a linear skip connection."""
+"""The model: encoder and decoder, each a network beside a linear skip connection."""
 
 import numpy as np
 import torch

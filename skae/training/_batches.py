@@ -49,9 +49,6 @@ class Batches:
                 resident[block] = self.read(block)
             self.resident = resident
 
-    def __len__(self):
-        return len(self.rows)
-
     def shuffled(
         self, n_batches: int, generator: torch.Generator
     ) -> Iterator[tuple[Tensor, Tensor | None]]:
@@ -60,18 +57,19 @@ class Batches:
         A single batch keeps the order of the rows, so that a full-batch step is the
         same for every seed. Equal weights are yielded as None.
         """
+        has_weights = self.rows.weight is not None
         if n_batches == 1:
-            yield self.read(slice(None)), self._weights(slice(None))
+            yield self.read(slice(None)), self.weight if has_weights else None
             return
-        order = torch.randperm(len(self), generator=generator, device=self.device)
+        order = torch.randperm(len(self.rows), generator=generator, device=self.device)
         parts = order.tensor_split(n_batches)
         # Rows of several batches are gathered at once: slices of them cost nothing.
         n_gathered = max(1, GATHERED_ENTRIES // (len(parts[0]) * self.rows.X.shape[1]))
         for start in range(0, n_batches, n_gathered):
             some = parts[start : start + n_gathered]
             sizes, index = [len(part) for part in some], torch.cat(some)
-            rows, weights = self.read(index).split(sizes), self._weights(index)
-            weights = repeat(None) if weights is None else weights.split(sizes)
+            rows = self.read(index).split(sizes)
+            weights = self.weight[index].split(sizes) if has_weights else repeat(None)
             yield from zip(rows, weights, strict=False)
 
     def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -81,8 +79,8 @@ class Batches:
 
     def sample(self, n_rows: int) -> "Batches":
         """Return at most `n_rows` evenly spaced rows, as batches of their own."""
-        step = max(1, math.ceil(len(self) / n_rows))
-        positions = np.arange(0, len(self), step)
+        step = max(1, math.ceil(len(self.rows) / n_rows))
+        positions = np.arange(0, len(self.rows), step)
         return Batches(self.rows.subset(positions), self.dtype, self.device)
 
     def read(self, index: Tensor | slice) -> Tensor:
@@ -94,6 +92,3 @@ class Batches:
         if isinstance(index, Tensor):
             return self.resident.index_select(0, index)
         return self.resident[index]
-
-    def _weights(self, index):
-        return None if self.rows.weight is None else self.weight[index]

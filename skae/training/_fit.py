@@ -84,17 +84,28 @@ def fit_model(
     run.schedule_epochs(params.max_iter, schedule, params.n_iter_no_change, params.tol)
     try:
         train(run)
+        n_epochs = None  # of a second run, on all rows
         if params.warm_start or not len(params.validation_index):
             run.revert_if_worse()
         elif not improves_on_pca(run):
             run.revert_to_start()
-            runs.append(start_refit(run, data, params, n_epochs=0))
+            n_epochs = 0
         elif data.X.shape[0] < REFIT_ROWS and not (run.stopped or run.diverged):
-            runs.append(start_refit(run, data, params, run.best_iter))
-            train(runs[-1])
-            runs[-1].revert_if_worse()
+            n_epochs = run.best_iter
+        if n_epochs is not None:
+            run.free_buffers()
+            all_rows = replace(params, validation_index=np.empty(0, dtype=int))
+            runs.append(start_at_pca(data, all_rows))
+            # As many steps as the best epoch took, on batches of the same size.
+            ratio = run.trainer.n_batches / runs[1].trainer.n_batches
+            runs[1].schedule_epochs(round(n_epochs * ratio))
+            runs[1].loss_curve = list(run.loss_curve)
+            runs[1].validation_loss_curve = run.validation_loss_curve
         if params.share is not None:
             drop_superfluous_components(runs, params)
+        if len(runs) > 1:
+            train(runs[1])
+            runs[1].revert_if_worse()
     except KeyboardInterrupt as interrupt:
         return FitResult(run, tuple(runs), params, interrupt)
     refit_failed = runs[-1].diverged or runs[-1].reverted
@@ -192,11 +203,11 @@ def improves_on_pca(run: TrainingRun) -> bool:
     """
     if not run.model.regularizer.compare_with_pca:
         return True
-    losses, losses_of_pca = (
-        run.losses_at(run.state.best),
-        run.losses_at(run.state.start),
-    )
-    return is_significantly_lower(losses, losses_of_pca, run.validation.weight.cpu())
+    losses = []
+    for state in (run.state.best, run.state.start):
+        run.state.load(state)
+        losses.append(run.trainer.objective.validation_losses(run.validation))
+    return is_significantly_lower(*losses, run.validation.weight.cpu())
 
 
 def is_significantly_lower(losses, reference, weight) -> bool:
@@ -216,23 +227,6 @@ def is_significantly_lower(losses, reference, weight) -> bool:
     level = LEVEL_OF_FEW_ROWS if n < FEW_ROWS else LEVEL
     bound = stats.t.ppf(1 - level, max(1, n - 1))
     return bool(mean > bound * np.sqrt(variance / n))
-
-
-def start_refit(
-    run: TrainingRun, data: TrainingData, params: ResolvedParams, n_epochs: int
-) -> TrainingRun:
-    """Return a run on all rows, of as many steps as the epochs of the first run."""
-    n_batches_of_run = run.trainer.n_batches
-    run.free_buffers()
-    all_rows = replace(params, validation_index=np.empty(0, dtype=int))
-    refit = start_at_pca(data, all_rows)
-    # The curves of the refit follow those of the first run.
-    refit.loss_curve = list(run.loss_curve)
-    refit.validation_loss_curve = run.validation_loss_curve
-    refit.schedule_epochs(
-        round(n_epochs * (n_batches_of_run / refit.trainer.n_batches))
-    )
-    return refit
 
 
 def drop_superfluous_components(runs: list[TrainingRun], params) -> None:
@@ -336,4 +330,5 @@ def codes_to_store(model, batches: Batches, layout) -> tuple[np.ndarray, np.ndar
     regularizer, k = model.regularizer, codes.shape[1]
     if not regularizer.is_noop and prior_codes(regularizer, 1, k, seed=0) is not None:
         codes = codes[:0]
-    return codes, layout.lengths(some.X[some.index]).astype(codes.dtype)
+    lengths = layout.lengths(some.X[some.index])  # (n_stored, n_lengths)
+    return codes, lengths.astype(codes.dtype)

@@ -122,32 +122,33 @@ class ForwardBackward(NamedTuple):
     backward: list[Callable]
 
 
-class CastParameter(NamedTuple):
-    """A parameter and its gradient in the type of the products.
+class CastParameter:
+    """A copy of a parameter, and of its gradient, in the type of the products.
+
+    It replaces the parameter under mixed precision, and so has its attributes.
+
+    Parameters
+    ----------
+    parameter : nn.Parameter
+        The master weight.
+
+    dtype : torch.dtype
+        The type of the products.
 
     Attributes
     ----------
-    value, gradient : Tensor
-        The parameter's own memory if it has this type, else copies.
+    data, grad : Tensor
+        The copies.
 
-    load, store : list of callable
-        Operations that fill the copy of the value, and return the gradient.
+    load, store : callable
+        Operations that fill the copy of the values, and return the gradient.
     """
 
-    value: Tensor
-    gradient: Tensor
-    load: list[Callable]
-    store: list[Callable]
-
-    @classmethod
-    def of(cls, parameter: nn.Parameter, dtype: torch.dtype) -> "CastParameter":
-        """Return a parameter in a type."""
-        value, gradient = parameter.detach(), parameter.grad
-        if value.dtype == dtype:
-            return cls(value, gradient, [], [])
-        low, low_gradient = (torch.empty_like(value, dtype=dtype) for _ in range(2))
-        load, store = partial(low.copy_, value), partial(gradient.copy_, low_gradient)
-        return cls(low, low_gradient, [load], [store])
+    def __init__(self, parameter: nn.Parameter, dtype: torch.dtype):
+        self.data = torch.empty_like(parameter.data, dtype=dtype)
+        self.grad = torch.empty_like(self.data)
+        self.load = partial(self.data.copy_, parameter.data)
+        self.store = partial(parameter.grad.copy_, self.grad)
 
 
 @singledispatch
@@ -159,71 +160,58 @@ def lay_out(module: nn.Module, x: Buffer) -> ForwardBackward:
 @lay_out.register
 def lay_out_linear(layer: HeLinear, x: Buffer) -> ForwardBackward:
     """Return the operations of `x @ W.T + b`."""
-    weight = CastParameter.of(layer.weight, x.value.dtype)
-    bias = CastParameter.of(layer.bias, x.value.dtype)
+    weight, bias, copies = layer.weight, layer.bias, []
+    if weight.dtype != x.value.dtype:
+        weight, bias = (CastParameter(p, x.value.dtype) for p in (weight, bias))
+        copies = [weight, bias]
     shape = len(x.value), layer.out_features
     y = Buffer(x.value.new_empty(shape), x.value.new_empty(shape))
-    product = partial(torch.addmm, bias.value, x.value, weight.value.T, out=y.value)
+    product = partial(torch.addmm, bias.data, x.value, weight.data.T, out=y.value)
     backward = [
-        partial(torch.mm, y.gradient.T, x.value, out=weight.gradient),
-        partial(torch.sum, y.gradient, 0, out=bias.gradient),
+        partial(torch.mm, y.gradient.T, x.value, out=weight.grad),
+        partial(torch.sum, y.gradient, 0, out=bias.grad),
     ]
     if x.gradient is not None:
-        backward.append(partial(torch.mm, y.gradient, weight.value, out=x.gradient))
-    forward = [*weight.load, *bias.load, product]
-    return ForwardBackward(y, forward, [*backward, *weight.store, *bias.store])
-
-
-def lay_out_activation(module: nn.Module, x: Buffer) -> ForwardBackward:
-    """Return the operations of an activation.
-
-    The gradient by x overwrites the gradient by y, which is not needed any more.
-    """
-    forward, backward = ACTIVATIONS[type(module)]
-    y = Buffer(torch.empty_like(x.value), x.gradient)
+        backward.append(partial(torch.mm, y.gradient, weight.data, out=x.gradient))
     return ForwardBackward(
         y,
-        [partial(forward, x.value, y.value)],
-        [partial(backward, y.gradient, x.value, y.value, x.gradient)],
+        [*(copy.load for copy in copies), product],
+        [*backward, *(copy.store for copy in copies)],
     )
-
-
-for _activation in ACTIVATIONS:
-    lay_out.register(_activation, lay_out_activation)
 
 
 @lay_out.register
 def lay_out_fully_connected(network: FullyConnected, x: Buffer) -> ForwardBackward:
     """Return the operations of linear layers with activations between them."""
-    steps = ForwardBackward(x, [], [])
+    forward, backward = [], []
+    activate, differentiate = ACTIVATIONS[type(network.activation)]
     for layer in network.hidden:
-        steps = chain(steps, lay_out(layer, steps.output))
-        steps = chain(steps, lay_out(network.activation, steps.output))
-    return chain(steps, lay_out(network.output, steps.output))
+        y, *linear = lay_out(layer, x)
+        # The gradient by the activation's output is overwritten by that by its input,
+        # after which it is not needed any more.
+        x = Buffer(torch.empty_like(y.value), y.gradient)
+        forward += [*linear[0], partial(activate, y.value, x.value)]
+        step = partial(differentiate, x.gradient, y.value, x.value, y.gradient)
+        backward = [step, *linear[1], *backward]
+    output, *linear = lay_out(network.output, x)
+    return ForwardBackward(output, forward + linear[0], linear[1] + backward)
 
 
 @lay_out.register
 def lay_out_linear_skip(module: LinearSkip, x: Buffer) -> ForwardBackward:
     """Return the operations of `x @ axes.T + network(x)`."""
-    steps = lay_out(module.network, x)
-    y, axes = steps.output, CastParameter.of(module.axes, x.value.dtype)
-    add = partial(y.value.addmm_, x.value, axes.value.T)
-    backward = [
-        partial(torch.mm, y.gradient.T, x.value, out=axes.gradient),
-        *axes.store,
-        *steps.backward,
-    ]
+    y, forward, backward = lay_out(module.network, x)
+    axes, copies = module.axes, []
+    if axes.dtype != x.value.dtype:
+        axes = CastParameter(axes, x.value.dtype)
+        copies = [axes]
+    add = partial(y.value.addmm_, x.value, axes.data.T)
+    differentiate = partial(torch.mm, y.gradient.T, x.value, out=axes.grad)
+    backward = [differentiate, *(copy.store for copy in copies), *backward]
     if x.gradient is not None:  # added to what the network's operations have written
-        backward.append(partial(x.gradient.addmm_, y.gradient, axes.value))
-    return ForwardBackward(y, [*steps.forward, *axes.load, add], backward)
-
-
-def chain(first: ForwardBackward, then: ForwardBackward) -> ForwardBackward:
-    """Return the operations of a module and of one that starts from its output."""
+        backward.append(partial(x.gradient.addmm_, y.gradient, axes.data))
     return ForwardBackward(
-        then.output,
-        [*first.forward, *then.forward],
-        [*then.backward, *first.backward],
+        y, [*forward, *(copy.load for copy in copies), add], backward
     )
 
 
@@ -231,9 +219,11 @@ def cast_output(steps: ForwardBackward, dtype: torch.dtype) -> ForwardBackward:
     """Return the operations followed by a conversion of the output to a type."""
     x = steps.output
     y = Buffer(x.value.to(dtype), x.gradient.to(dtype))
-    forward, backward = partial(y.value.copy_, x.value), x.gradient.copy_
-    conversion = [forward], [partial(backward, y.gradient)]
-    return chain(steps, ForwardBackward(y, *conversion))
+    return ForwardBackward(
+        y,
+        [*steps.forward, partial(y.value.copy_, x.value)],
+        [partial(x.gradient.copy_, y.gradient), *steps.backward],
+    )
 
 
 def loss_and_grad(
@@ -273,17 +263,20 @@ class ManualGradient:
 
     def __call__(self, rows: Tensor, weights: Tensor | None) -> Tensor:
         """Write the gradient of the mean loss, and return the loss."""
-        n_rows, objective = len(rows), self.objective
+        n_rows, model = len(rows), self.objective.model
         if n_rows not in self.steps:
-            self.steps[n_rows] = self._lay_out(rows)
+            x = torch.empty_like(rows, dtype=self.objective.compute_dtype)
+            encoder = lay_out(model.encoder, Buffer(x, None))
+            decoder = lay_out(model.decoder, encoder.output)
+            self.steps[n_rows] = x, join(encoder, decoder, model.offset, rows.dtype)
         x, (output, forward, backward) = self.steps[n_rows]
-        x.copy_(objective.model.noise.corrupt(rows, objective.generator))
+        x.copy_(model.noise.corrupt(rows, self.objective.generator))
         for operation in forward:
             operation()
         loss = loss_and_grad(
-            objective.model.loss.elementwise,
+            model.loss.elementwise,
             output.value,
-            objective.target(rows),
+            self.objective.target(rows),
             weights,
             output.gradient,
         )
@@ -291,18 +284,24 @@ class ManualGradient:
             operation()
         return loss
 
-    def _lay_out(self, rows):
-        """Return the memory of the input and all operations for a number of rows."""
-        model = self.objective.model
-        x = torch.empty_like(rows, dtype=self.objective.compute_dtype)
-        encoder = lay_out(model.encoder, Buffer(x, None))
-        decoder = lay_out(model.decoder, encoder.output)
-        steps = chain(encoder, decoder)
-        if x.dtype != rows.dtype:
-            steps = cast_output(steps, rows.dtype)
-        if model.offset.any():  # it is zero in standardized units
-            steps.forward.append(partial(steps.output.value.add_, model.offset))
-        return x, steps
+
+def join(
+    encoder: ForwardBackward,
+    decoder: ForwardBackward,
+    offset: Tensor,
+    dtype: torch.dtype,
+) -> ForwardBackward:
+    """Return the operations of both networks, with the output in a type."""
+    steps = ForwardBackward(
+        decoder.output,
+        encoder.forward + decoder.forward,
+        decoder.backward + encoder.backward,
+    )
+    if steps.output.value.dtype != dtype:
+        steps = cast_output(steps, dtype)
+    if offset.any():  # it is zero in standardized units
+        steps.forward.append(partial(steps.output.value.add_, offset))
+    return steps
 
 
 def manual_gradient(objective: Objective) -> ManualGradient | None:
@@ -311,13 +310,14 @@ def manual_gradient(objective: Objective) -> ManualGradient | None:
     networks = model.encoder, model.decoder
     modules = [module for network in networks for module in network.modules()]
     parameters = [p for network in networks for p in network.parameters()]
+    supported = {*lay_out.registry, *ACTIVATIONS, nn.ModuleList}
     is_supported = (
         # Exact types: a subclass may compute something else.
         type(model.adapter) is InputAdapter
         and model.loss.elementwise in DERIVATIVES
         and model.regularizer.is_noop
         and not model.n_dropped
-        and all(type(m) in {*lay_out.registry, nn.ModuleList} for m in modules)
+        and all(type(m) in supported for m in modules)
         and all(p.requires_grad for p in parameters)
         # Gradients are written, not added: a shared parameter would get one of two.
         and len(set(parameters)) == len(parameters)

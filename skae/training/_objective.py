@@ -62,9 +62,9 @@ class Objective:
         rng = SeededDispatch(self.generator) if self.uses_global_rng else nullcontext()
         is_mixed = self.compute_dtype != rows.dtype
         autocast = torch.autocast(rows.device.type, self.compute_dtype, enabled=True)
-        with rng, autocast if is_mixed else nullcontext():
-            with eval_norms_for_single_row(self.model, len(rows)):
-                losses = self._training_losses(rows, weights)
+        precision = autocast if is_mixed else nullcontext()
+        with rng, precision, eval_norms_for_single_row(self.model, len(rows)):
+            losses = self._training_losses(rows, weights)
         return losses.mean() if weights is None else (weights * losses).mean()
 
     def _training_losses(self, rows, weights):
@@ -103,18 +103,20 @@ class Objective:
 
         Nothing in it is random: what a regularizer draws is the same at every call.
         """
-        self.model.eval()
-        losses = [self._validation_losses(*block).cpu() for block in batches.blocks()]
+        model, losses = self.model.eval(), []
+        for rows, weights in batches.blocks():
+            if model.regularizer.is_noop:
+                output = model.decode(model.encode(rows))
+                block = model.adapter.sample_loss(output, self.target(rows))
+            else:
+                block = self._penalized_losses(rows, weights)
+            losses.append(block.cpu())
         return torch.cat(losses).numpy().astype(np.float64)
 
-    def _validation_losses(self, rows, weights):
-        model, regularizer, target = (
-            self.model,
-            self.model.regularizer,
-            self.target(rows),
-        )
-        if regularizer.is_noop:
-            return model.adapter.sample_loss(model.decode(model.encode(rows)), target)
+    def _penalized_losses(self, rows, weights):
+        """Return the validation loss of each row with its penalties, (n_samples,)."""
+        model, regularizer = self.model, self.model.regularizer
+        target = self.target(rows)
         inputs, generator = model.adapter.read(rows), validation_generator(rows)
         codes = model.pad(model.encode_inputs(inputs))
         views = regularizer.validation_codes(codes)

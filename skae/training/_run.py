@@ -86,6 +86,9 @@ class TrainingRun:
     state : BestState
         The state at the start, at the best epoch and at present.
 
+    start_loss, null_loss : float
+        The loss of `evaluation` at the start, and that of the mean.
+
     loss_curve, validation_loss_curve : list of float
         The mean loss in each epoch, and the validation loss after it.
 
@@ -111,16 +114,19 @@ class TrainingRun:
         self.model = trainer.objective.model
         self.state = BestState(self.model, trainer.flat.values)
         self.evaluation = validation or trainer.batches.sample(EVALUATION_ROWS)
-        self.start_loss = trainer.objective.validation_loss(self.evaluation)
-        self.null_loss = trainer.objective.null_loss(self.evaluation)
-        self.best_loss = self.start_loss if validation else np.inf
-        self.loss_limit = DIVERGENCE * max(self.start_loss, self.null_loss)
+        self.start_loss = None
 
     def schedule_epochs(
         self, n_epochs: int, schedule=warmup_cosine, n_iter_no_change=np.inf, tol=0.0
     ) -> None:
         """Schedule epochs that start from the current state."""
         self.state.load(self.state.current)
+        if self.start_loss is None:
+            objective = self.trainer.objective
+            self.start_loss = objective.validation_loss(self.evaluation)
+            self.null_loss = objective.null_loss(self.evaluation)
+            self.best_loss = self.start_loss if self.validation else np.inf
+            self.loss_limit = DIVERGENCE * max(self.start_loss, self.null_loss)
         self.epochs = self.trainer.epochs(n_epochs, schedule)
         self.n_remaining, self.n_no_change = n_epochs, 0
         # Without an end of the schedule there is no progress: it counts as complete.
@@ -170,11 +176,6 @@ class TrainingRun:
         self.reverted = loss > self.start_loss
         if self.reverted:
             self.revert_to_start()
-
-    def losses_at(self, state: list[Tensor]) -> np.ndarray:
-        """Return the losses of the validation rows in a state, shape (n_val,)."""
-        self.state.load(state)
-        return self.trainer.objective.validation_losses(self.validation)
 
     def best_model(self, copied: bool) -> Autoencoder:
         """Return the fitted model, in its best state.
