@@ -68,6 +68,17 @@ def test_codes_depend_on_every_step(network):
     assert (x.grad != 0).all()
 
 
+@pytest.mark.parametrize("states", [slice(0, 5), slice(5, 10)], ids=["last", "first"])
+def test_the_final_state_of_each_direction_depends_on_every_step(states):
+    encoder, _ = KINDS[1].shaped((6, 1))(6, 2, n_samples=10)
+    weight = torch.zeros_like(encoder.output.weight)
+    weight[:, states] = 1  # not the mean of all states
+    encoder.output.weight.data = weight
+    x = torch.randn(1, 6, requires_grad=True)
+    encoder(x)[0, 0].backward()
+    assert (x.grad != 0).all()
+
+
 @pytest.mark.parametrize(
     ("network", "rows"),
     [

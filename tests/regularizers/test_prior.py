@@ -109,6 +109,14 @@ def test_a_prior_draws_from_its_generator_alone(regularizer):
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.parametrize("regularizer", PRIORS, ids=repr)
+def test_a_component_with_a_prior_is_active_above_a_variance_of_one_percent(
+    regularizer,
+):
+    active = built(regularizer).active_components(np.array([1.0, 0.011, 0.009]))
+    assert active.tolist() == [True, True, False]
+
+
 def test_other_regularizers_have_no_prior():
     others = [part for part in REGULARIZERS if type(part) not in map(type, PRIORS)]
     for part in [*others, *map(as_regularizer, NO_REGULARIZERS), Regularizer()]:
