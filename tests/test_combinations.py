@@ -103,8 +103,8 @@ def test_before_training_the_network_makes_no_difference(network, kind):
     X, loss = rows_for(network, kind)
     options = {"loss": loss, "max_iter": 0, "precision": "float64"}
     codes = model_of(network, **options).fit_transform(X)
-    wanted = model_of(MLP((4,)), **options).fit_transform(X)
-    assert_allclose(codes, wanted, atol=1e-10)
+    expected = model_of(MLP((4,)), **options).fit_transform(X)
+    assert_allclose(codes, expected, atol=1e-10)
 
 
 @each_kind

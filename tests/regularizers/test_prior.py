@@ -74,8 +74,8 @@ def test_adversarial_penalty_is_the_distance_of_the_loss_from_a_guess(game):
 def test_the_discriminator_descends_on_its_loss(game):
     discriminator, _, losses, _ = game
     parameters = list(discriminator.parameters())
-    wanted = torch.autograd.grad(losses.mean(), parameters)
-    for parameter, gradient in zip(parameters, wanted, strict=True):
+    expected = torch.autograd.grad(losses.mean(), parameters)
+    for parameter, gradient in zip(parameters, expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient)
 
 
