@@ -1,4 +1,4 @@
-"""Choices are independent: all networks, noises, regularizers and rows go together."""
+"""Every network, noise, regularizer, loss and kind of row works with the others."""
 
 import itertools
 import pickle
@@ -27,7 +27,7 @@ ROWS = {
     "tokens": (TOKENS, "cross_entropy"),
 }
 
-# Modules of one's own have the widths of one table.
+# Modules have the widths of one table.
 OWN = Modules(
     nn.Sequential(nn.Linear(12, 8), nn.SiLU(), nn.Linear(8, 3)), nn.Linear(3, 12)
 )
@@ -47,7 +47,7 @@ def model_of(network, n_components=3, **params):
 
 
 def rows_for(network, kind):
-    """Return rows of a kind and their loss, time along the axis of the network."""
+    """Return rows of a kind, with time along the network's axis, and their loss."""
     X, loss = ROWS[kind]
     swaps = kind in ("series", "padded") and network.time_axis == -1
     return (X.swapaxes(1, 2) if swaps else X), loss
@@ -103,13 +103,13 @@ def test_before_training_the_network_makes_no_difference(network, kind):
     X, loss = rows_for(network, kind)
     options = {"loss": loss, "max_iter": 0, "precision": "float64"}
     codes = model_of(network, **options).fit_transform(X)
-    wanted = model_of(MLP((4,)), **options).fit_transform(X)
-    assert_allclose(codes, wanted, atol=1e-10)
+    expected = model_of(MLP((4,)), **options).fit_transform(X)
+    assert_allclose(codes, expected, atol=1e-10)
 
 
 @each_kind
 @each_network
-def test_training_makes_the_loss_smaller(network, kind):
+def test_training_lowers_the_loss(network, kind):
     X, loss = rows_for(network, kind)
     options = {"loss": loss, "alpha": 0.0, "learning_rate": 0.01}
     start = model_of(network, max_iter=0, **options).fit(X)
@@ -119,7 +119,7 @@ def test_training_makes_the_loss_smaller(network, kind):
 
 @each_kind
 @each_network
-def test_weights_equal_repetition(network, kind):
+def test_integer_weights_equal_repeated_rows(network, kind):
     X, loss = rows_for(network, kind)
     weight = np.arange(24) % 3
     options = {"loss": loss, "batch_size": 64, "precision": "float64"}
@@ -131,7 +131,7 @@ def test_weights_equal_repetition(network, kind):
 @each_kind
 @each_network
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_codes_have_the_type_of_the_rows(network, kind, dtype):
+def test_codes_have_the_dtype_of_the_rows(network, kind, dtype):
     X, loss = rows_for(network, kind)
     model = model_of(network, loss=loss).fit(X.astype(dtype))
     assert model.transform(X.astype(dtype)).dtype == dtype
@@ -139,7 +139,7 @@ def test_codes_have_the_type_of_the_rows(network, kind, dtype):
 
 @each_kind
 @each_network
-def test_going_on_is_the_same_as_not_stopping(network, kind):
+def test_two_fits_with_warm_start_equal_one_of_twice_the_epochs(network, kind):
     X, loss = rows_for(network, kind)
     model = model_of(network, loss=loss, warm_start=True)
     twice = model.fit(X).fit(X).transform(X)
@@ -149,11 +149,12 @@ def test_going_on_is_the_same_as_not_stopping(network, kind):
 
 @each_kind
 @each_network
-def test_rows_that_are_held_out_judge(network, kind):
+@pytest.mark.parametrize("given", [False, True], ids=["drawn", "X_val"])
+def test_each_epoch_has_a_validation_loss(given, network, kind):
     X, loss = rows_for(network, kind)
-    model = model_of(network, loss=loss, early_stopping=True).fit(X)
-    assert len(model.validation_loss_curve_) >= 2
-    model = model_of(network, loss=loss).fit(X, X_val=X[:8])
+    model = model_of(network, loss=loss, early_stopping=not given)
+    model.fit(X, X_val=X[:8] if given else None)
+    assert len(model.validation_loss_curve_) == 2
     assert np.isfinite(model.validation_loss_curve_).all()
 
 

@@ -1,19 +1,14 @@
-"""Noise changes what is encoded as its formula says, and only by its generator."""
+"""Noises: each formula, and what they have in common in a fit."""
 
 import numpy as np
 import pytest
 import torch
-from parts import NO_NOISES, NOISES
+from parts import NO_NOISES, NOISES, generator, quick, rows
 
 from skae import MLP, AutoencoderTransformer, Noise
-from skae.noise import add_gaussian, as_noise, mask, swap
+from skae.noise import add_gaussian, as_noise, mask, random_entries, swap
 
-X = np.random.default_rng(0).standard_normal((60, 5))
-QUICK = {"network": MLP((8,)), "max_iter": 2, "random_state": 0}
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
+X = rows()
 
 
 def batch_of(*shape):
@@ -27,6 +22,11 @@ def test_gaussian_noise_has_mean_zero_and_its_scale():
     assert added.std().item() == pytest.approx(0.5, rel=0.01)
 
 
+def test_random_entries_are_a_fraction_of_all():
+    chosen = random_entries(torch.zeros(300, 300), 0.3, generator())
+    assert chosen.double().mean().item() == pytest.approx(0.3, abs=0.01)
+
+
 def test_masking_sets_its_fraction_to_zero_and_leaves_the_rest():
     batch = batch_of(300, 300)
     masked = mask(batch, 0.3, generator())
@@ -38,14 +38,14 @@ def test_masking_sets_its_fraction_to_zero_and_leaves_the_rest():
 def test_swapping_takes_values_of_other_rows_and_the_same_feature():
     batch = batch_of(200, 50)
     swapped = swap(batch, 0.4, generator())
-    changed = swapped != batch  # all values differ, so no row stands in for itself
+    changed = swapped != batch  # all values differ: a row's own would show
     assert changed.double().mean().item() == pytest.approx(0.4, abs=0.02)
     for j in range(50):
         assert set(swapped[:, j].tolist()) <= set(batch[:, j].tolist())
 
 
 @pytest.mark.parametrize("fraction", [0.5, 1.0])
-def test_a_row_without_others_cannot_be_swapped(fraction):
+def test_a_batch_of_one_row_is_not_swapped(fraction):
     batch = batch_of(1, 4)
     assert torch.equal(swap(batch, fraction, generator()), batch)
 
@@ -58,7 +58,7 @@ def test_all_entries_can_be_masked_or_swapped():
 
 @pytest.mark.parametrize("noise", NOISES, ids=repr)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_draws_follow_the_generator_alone(noise, dtype):
+def test_draws_come_from_the_generator_alone(noise, dtype):
     batch = batch_of(20, 4).to(dtype)
     before, default = torch.get_rng_state(), torch.get_default_dtype()
     first = noise.corrupt(batch, generator())
@@ -81,23 +81,30 @@ def test_a_batch_is_not_changed_in_place(noise):
 
 
 @pytest.mark.parametrize("noise", [*NO_NOISES, Noise()], ids=repr)
-def test_strength_zero_equals_no_noise(noise):
-    codes = AutoencoderTransformer(2, noise=noise, **QUICK).fit_transform(X)
-    plain = AutoencoderTransformer(2, **QUICK).fit_transform(X)
-    np.testing.assert_array_equal(codes, plain)
+def test_strength_zero_gives_the_bits_of_no_noise(noise):
+    codes = quick(noise=noise).fit_transform(X)
+    np.testing.assert_array_equal(codes, quick().fit_transform(X))
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("noise", NOISES, ids=repr)
 def test_noise_changes_training_and_nothing_after_it(noise):
-    options = {**QUICK, "max_iter": 20, "init": "random", "early_stopping": False}
-    model = AutoencoderTransformer(2, noise=noise, **options).fit(X)
-    plain = AutoencoderTransformer(2, **options).fit(X)
+    options = {"max_iter": 20, "init": "random", "early_stopping": False}
+    model, plain = (quick(noise=part, **options).fit(X) for part in (noise, None))
     assert not np.allclose(model.transform(X), plain.transform(X))
     np.testing.assert_array_equal(model.transform(X), model.transform(X))
 
 
-def test_a_callable_is_a_noise():
+def test_only_the_base_class_itself_is_a_no_op():
+    class Renamed(Noise):
+        pass
+
+    assert Noise().is_noop
+    assert not Renamed().is_noop
+    assert not any(noise.is_noop for noise in NOISES)
+
+
+def test_a_function_is_a_noise():
     noise = as_noise(lambda batch: batch / 2)
     assert torch.equal(
         noise.corrupt(torch.ones(2, 3), generator()), torch.ones(2, 3) / 2
@@ -105,15 +112,20 @@ def test_a_callable_is_a_noise():
     assert not noise.is_noop
 
 
+def test_a_function_that_changes_its_argument_does_not_change_the_batch():
+    batch = batch_of(20, 4)
+    as_noise(lambda batch: batch.zero_()).corrupt(batch, generator())
+    assert torch.equal(batch, batch_of(20, 4))
+
+
 @pytest.mark.parametrize("noise", NOISES, ids=repr)
 @pytest.mark.parametrize("value", [-0.1, "much"])
-def test_a_strength_without_meaning_is_refused_by_name(noise, value):
+def test_an_invalid_strength_raises_by_name(noise, value):
     (name,) = noise.get_params()
     part = type(noise)(value)
-    with pytest.raises(
-        ValueError, match=f"'{name}' parameter of {type(noise).__name__}"
-    ):
-        AutoencoderTransformer(2, noise=part, **QUICK).fit(X)
+    message = f"'{name}' parameter of {type(noise).__name__}"
+    with pytest.raises(ValueError, match=message):
+        quick(noise=part).fit(X)
 
 
 def test_denoising_beats_plain_training_on_noisy_rows(digits, global_random_seed):

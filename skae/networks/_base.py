@@ -90,7 +90,7 @@ class Network(Part):
     (150, 2)
     """
 
-    time_axis = None
+    time_axis: int | None = None
 
     def shaped(self, shape: tuple[int, ...]) -> "Network":
         """Return the network for rows of a shape; by default the network itself.
@@ -119,7 +119,7 @@ def check_n_entries(shape: tuple[int, ...], row_shape: tuple[int, ...]) -> None:
         )
 
 
-def check_network(name: str, module: NetworkModule, n_in: int, n_out: int) -> None:
+def check_network(name: str, module: nn.Module, n_in: int, n_out: int) -> None:
     """Raise ValueError unless a module maps (2, n_in) to (2, n_out).
 
     Parameters
@@ -127,7 +127,7 @@ def check_network(name: str, module: NetworkModule, n_in: int, n_out: int) -> No
     name : {"encoder", "decoder"}
         What the error calls the module.
 
-    module : NetworkModule
+    module : nn.Module
         The module. If it has a method `check_shapes`, that one is called instead.
 
     n_in, n_out : int

@@ -45,7 +45,7 @@ class FullyConnected(nn.Module):
             HeLinear(n_in, n_out, dtype=torch.float32)
             for n_in, n_out in pairwise(sizes[:-1])
         )
-        self.output = HeLinear(*sizes[-2:], dtype=torch.float32)
+        self.output = HeLinear(sizes[-2], sizes[-1], dtype=torch.float32)
         # He et al. 2015: the 2 of 2 / fan-in is for an activation, and none follows.
         with torch.no_grad():
             self.output.weight *= 0.5**0.5

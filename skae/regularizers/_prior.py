@@ -121,7 +121,7 @@ class MMD(NormalPrior, WeightedRegularizer):
     ----------
     weight : float, default=10.0
         Strength :math:`\lambda` of the penalty. The discrepancy is between 0 and 1, and
-        the squared error of the mean is 1. 0 is no regularizer.
+        the squared error of predicting the mean is 1. 0 is no regularizer.
 
     See Also
     --------

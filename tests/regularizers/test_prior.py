@@ -74,8 +74,8 @@ def test_adversarial_penalty_is_the_distance_of_the_loss_from_a_guess(game):
 def test_the_discriminator_descends_on_its_loss(game):
     discriminator, _, losses, _ = game
     parameters = list(discriminator.parameters())
-    wanted = torch.autograd.grad(losses.mean(), parameters)
-    for parameter, gradient in zip(parameters, wanted, strict=True):
+    expected = torch.autograd.grad(losses.mean(), parameters)
+    for parameter, gradient in zip(parameters, expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient)
 
 
@@ -107,6 +107,14 @@ def test_a_prior_draws_from_its_generator_alone(regularizer):
     draws = [part.prior(9, 3, generator()) for part in (regularizer, fitted)]
     assert torch.equal(*draws)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("regularizer", PRIORS, ids=repr)
+def test_a_component_with_a_prior_is_active_above_a_variance_of_one_percent(
+    regularizer,
+):
+    active = built(regularizer).active_components(np.array([1.0, 0.011, 0.009]))
+    assert active.tolist() == [True, True, False]
 
 
 def test_other_regularizers_have_no_prior():

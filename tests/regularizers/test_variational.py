@@ -68,14 +68,14 @@ def test_gradient_is_that_of_the_evidence_lower_bound():
     losses = losses_of(codes)
     penalty = posterior.batch_penalty(codes, losses.detach(), None, None)
     in_units_of_loss = 2 * losses.mean().detach() / D
-    expected = bound(posterior, codes, losses) * in_units_of_loss
+    objectives = (losses + penalty).mean(), bound(posterior, codes, losses)
     inputs = [codes, posterior.log_var_offset]
-    for found, wanted in zip(
-        torch.autograd.grad((losses + penalty).mean(), inputs, retain_graph=True),
-        torch.autograd.grad(expected, inputs),
-        strict=True,
-    ):
-        torch.testing.assert_close(found, wanted)
+    found, expected = (
+        torch.autograd.grad(objective, inputs, retain_graph=True)
+        for objective in objectives
+    )
+    for gradient, of_bound in zip(found, expected, strict=True):
+        torch.testing.assert_close(gradient, in_units_of_loss * of_bound)
 
 
 def test_validation_loss_is_the_bound_in_units_of_the_loss():

@@ -1,4 +1,4 @@
-"""Recurrent networks: sequence to code to sequence."""
+"""`Recurrent`: shapes in and out, the order of steps, and what it is for."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ import torch
 from sklearn.decomposition import PCA
 
 from skae import AutoencoderTransformer, Recurrent
+from skae.networks._layers import n_products
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -17,8 +18,8 @@ KINDS = [
 ]
 
 
-def shifted_sines(n=300, length=24, seed=0):
-    """Return a bump at any time: one number tells each, but no plane holds them."""
+def bumps(n=300, length=24, seed=0):
+    """Return bumps at random times: a curve that no plane of few dimensions holds."""
     rng = np.random.default_rng(seed)
     middle, t = rng.uniform(6, length - 6, (n, 1)), np.arange(length)
     return np.exp(-(((t - middle) / 3) ** 2))[:, :, np.newaxis]
@@ -26,29 +27,53 @@ def shifted_sines(n=300, length=24, seed=0):
 
 @pytest.mark.parametrize("network", KINDS, ids=repr)
 @pytest.mark.parametrize("shape", [(1, 1), (7, 1), (1, 3), (4, 3)])
-def test_rows_become_codes_and_codes_rows(network, shape):
+def test_the_decoder_returns_rows_of_the_encoders_shape(network, shape):
     encoder, decoder = network.shaped(shape)(shape[0] * shape[1], 2, n_samples=10)
     codes = encoder(torch.randn(5, shape[0] * shape[1]))
     assert codes.shape == (5, 2)
     assert decoder(codes).shape == (5, shape[0] * shape[1])
 
 
-def test_flat_rows_are_sequences_of_one_feature():
-    assert Recurrent().shaped((12,)).shape == (12, 1)
-    assert Recurrent((4, 3)).shaped((12,)).shape == (4, 3)
-    assert Recurrent().shaped((3, 4)).shape == (3, 4)
+@pytest.mark.parametrize(
+    ("own", "row_shape", "shape"),
+    [(None, (12,), (12, 1)), ((4, 3), (12,), (4, 3)), (None, (3, 4), (3, 4))],
+)
+def test_flat_rows_are_sequences_of_one_feature_without_an_own_shape(
+    own, row_shape, shape
+):
+    assert Recurrent(own).shaped(row_shape).shape == shape
 
 
 @pytest.mark.parametrize("network", KINDS, ids=repr)
-def test_order_matters_to_the_encoder(network):
+def test_codes_depend_on_the_order_of_steps(network):
     encoder, _ = network.shaped((6, 1))(6, 2, n_samples=10)
     x = torch.randn(4, 6)
     assert not torch.allclose(encoder(x), encoder(x.flip(1)), atol=1e-3)
 
 
+def test_n_products_counts_a_cell_at_every_step():
+    counts = []
+    for length in (1, 2, 3):
+        encoder, decoder = Recurrent(hidden_size=5)(length, 2, n_samples=10)
+        counts.append([n_products(encoder), n_products(decoder)])
+    assert np.diff(counts, axis=0).min() > 0
+    assert not np.diff(counts, n=2, axis=0).any()
+
+
 @pytest.mark.parametrize("network", KINDS, ids=repr)
-def test_a_sequence_is_read_to_both_ends(network):
+def test_codes_depend_on_every_step(network):
     encoder, _ = network.shaped((6, 1))(6, 2, n_samples=10)
+    x = torch.randn(1, 6, requires_grad=True)
+    encoder(x)[0, 0].backward()
+    assert (x.grad != 0).all()
+
+
+@pytest.mark.parametrize("states", [slice(0, 5), slice(5, 10)], ids=["last", "first"])
+def test_the_final_state_of_each_direction_depends_on_every_step(states):
+    encoder, _ = KINDS[1].shaped((6, 1))(6, 2, n_samples=10)
+    weight = torch.zeros_like(encoder.output.weight)
+    weight[:, states] = 1  # not the mean of all states
+    encoder.output.weight.data = weight
     x = torch.randn(1, 6, requires_grad=True)
     encoder(x)[0, 0].backward()
     assert (x.grad != 0).all()
@@ -65,19 +90,21 @@ def test_a_sequence_is_read_to_both_ends(network):
         (Recurrent(cell="rnn"), np.zeros((9, 10))),
     ],
 )
-def test_what_does_not_fit_is_refused(network, rows):
+def test_invalid_parameters_and_shapes_raise_by_name(network, rows):
     with pytest.raises(ValueError, match=r"shape=|hidden_size|cell"):
         AutoencoderTransformer(network=network).fit(rows)
 
 
-def test_the_part_given_is_left_as_it_was():
+def test_fit_leaves_the_part_unchanged():
     network = Recurrent(hidden_size=3)
-    AutoencoderTransformer(network=network, max_iter=1).fit(shifted_sines(50))
+    AutoencoderTransformer(network=network, max_iter=1).fit(bumps(50))
     assert network.shape is None
 
 
-def test_one_number_tells_where_a_bump_is(global_random_seed):
-    X, X_test = shifted_sines(), shifted_sines(100, seed=1000)
+def test_one_component_explains_what_a_bump_at_any_time_leaves_to_pca(
+    global_random_seed,
+):
+    X, X_test = bumps(), bumps(100, seed=1000)
     network = Recurrent(hidden_size=24)
     model = AutoencoderTransformer(
         1, network=network, max_iter=80, random_state=global_random_seed

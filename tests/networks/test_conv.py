@@ -43,7 +43,7 @@ def X():
 @pytest.mark.parametrize("kernel_size", [1, 3, 5])
 @pytest.mark.parametrize("channels", [(4,), (4, 3, 2)])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_rows_of_any_shape_come_back(shape, channels, kernel_size):
+def test_the_decoder_returns_rows_of_the_encoders_shape(shape, channels, kernel_size):
     network = Conv(shape, channels=channels, kernel_size=kernel_size)
     x = torch.randn(3, math.prod(shape))
     encoder, decoder = network(x.shape[1], 2, n_samples=10)
@@ -62,16 +62,19 @@ def test_rows_of_any_shape_come_back(shape, channels, kernel_size):
         ((3, 8, 9), (3, 8, 9)),
     ],
 )
-def test_rows_tell_their_shape(row_shape, shape):
+def test_shape_of_flat_rows_is_an_image_if_square_else_a_signal(row_shape, shape):
     assert Conv().shaped(row_shape).shape == shape
 
 
-def test_a_shape_that_is_given_is_kept_and_the_part_untouched():
+def test_own_shape_takes_precedence_over_that_of_flat_rows():
     network = Conv((2, 32))
     assert network.shaped((64,)) == network
-    without = Conv()
-    without.shaped((64,))
-    assert without.shape is None
+
+
+def test_the_shape_of_rows_is_set_on_a_copy():
+    network = Conv()
+    assert network.shaped((64,)).shape == (1, 8, 8)
+    assert network.shape is None
 
 
 @pytest.mark.parametrize(
@@ -83,19 +86,19 @@ def test_a_shape_that_is_given_is_kept_and_the_part_untouched():
         (Conv((1, 0, 60)), "expected a tuple of positive integers"),
         (Conv(channels=()), "channels"),
         (Conv(channels=(4, 0)), "channels"),
-        (Conv(kernel_size=4), "kernel_size=4, but expected an odd number"),
+        (Conv(kernel_size=4), "kernel_size=4, but expected an odd number, such as 5"),
         (Conv(hidden_layer_sizes=(2.5,)), "hidden_layer_sizes"),
         (Conv(activation="swish"), "activation"),
     ],
     ids=repr,
 )
-def test_parameters_without_meaning_are_refused(network, message, X):
+def test_invalid_parameters_raise_by_name(network, message, X):
     with pytest.raises(ValueError, match=message):
         model(network).fit(X)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4, 5), ()])
-def test_rows_of_other_dimensions_are_refused(shape):
+def test_rows_of_other_dimensions_raise(shape):
     with pytest.raises(ValueError, match=f"of {len(shape)} dimensions"):
         Conv().shaped(shape)
 
@@ -143,7 +146,7 @@ def test_weights_do_not_depend_on_the_default_dtype():
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=repr)
-def test_weights_of_rows_are_repetitions(network, X):
+def test_integer_weights_equal_repeated_rows(network, X):
     rows, weight = X[:12], np.arange(12) % 3 + 1
     weighted = model(network).fit(rows, sample_weight=weight)
     repeated = model(network).fit(np.repeat(rows, weight, axis=0))
@@ -152,7 +155,7 @@ def test_weights_of_rows_are_repetitions(network, X):
     )
 
 
-def test_weights_have_the_variance_of_he_initialisation():
+def test_weights_have_the_variance_of_he_initialization():
     encoder, decoder = Conv((64, 8, 8), channels=(64, 64))(64 * 64, 2, n_samples=10)
     x = torch.randn(100, 64 * 64)
     for layer in (m for m in encoder.layers if hasattr(m, "kernel_size")):
@@ -161,7 +164,7 @@ def test_weights_have_the_variance_of_he_initialisation():
     assert 0.2 < decoder(encoder(x)).var().item() < 5
 
 
-def test_multiplications_are_counted_at_every_position():
+def test_n_products_counts_a_kernel_at_every_position():
     network = Conv((1, 8, 8), channels=(4, 8), hidden_layer_sizes=(5,))
     encoder, decoder = network(64, 3, n_samples=10)
     expected = 9 * (16 * 4 + 4 * 32) + 32 * 5 + 5 * 3
@@ -170,7 +173,7 @@ def test_multiplications_are_counted_at_every_position():
     assert n_products(perceptron) == sum(p.numel() for p in perceptron.parameters())
 
 
-def test_decay_shrinks_kernels_and_spares_the_linear_maps(X):
+def test_weight_decay_shrinks_kernels(X):
     settings = {"max_iter": 40, "n_iter_no_change": 40, "learning_rate": 1e-2}
     settings |= {"early_stopping": False}
     fits = [model(IMAGES, alpha=alpha, **settings).fit(X) for alpha in (0.0, 5.0)]
@@ -186,14 +189,14 @@ def test_decay_shrinks_kernels_and_spares_the_linear_maps(X):
 
 
 def bumps(n, seed):
-    """Return signals of one bump each, somewhere."""
+    """Return signals of one bump each, at a random position."""
     rng = np.random.default_rng(seed)
-    centres, widths = rng.uniform(8, 56, (n, 1)), rng.uniform(1.5, 3, (n, 1))
-    return np.exp(-0.5 * ((np.arange(64) - centres) / widths) ** 2)
+    centers, widths = rng.uniform(8, 56, (n, 1)), rng.uniform(1.5, 3, (n, 1))
+    return np.exp(-0.5 * ((np.arange(64) - centers) / widths) ** 2)
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_shifted_patterns_are_learned_in_fewer_steps_than_by_a_perceptron():
+def test_shifted_patterns_are_learned_in_fewer_steps_than_by_an_mlp():
     train, test = bumps(300, 0), bumps(300, 1)
     settings = {"max_iter": 20, "early_stopping": False, "precision": "float32"}
     unexplained = [
