@@ -77,8 +77,8 @@ def fingerprint(codec) -> bytes:
 def choose_steps(codec, X, codes, added_error):
     """Return the quantization step of each component, shape (n_components,).
 
-    They are as wide as `added_error` allows: about right on a sample of the rows, then
-    narrowed until the error of all rows is small enough.
+    They are as wide as `added_error` allows. The width is searched on a sample of the
+    rows, and then reduced until the loss of all rows is below its limit.
     """
     n_probe = max(100, PROBE_DECODINGS // codes.shape[1])
     probe_loss = partial(mean_loss, codec, subsample(X, n_probe))
@@ -189,34 +189,34 @@ def correct(codec, X, codes, max_error):
         return corrected, np.empty((0, d), dtype=np.int64), 1.0, np.empty(0, dtype)
     step = 2 * (1 - RESERVED) * float(max_error)
     corrections, exact = [], []
-    for block, guess in codec.decode_blocks(codes):
+    for block, decoded in codec.decode_blocks(codes):
         rows = dense(X[block])
-        allowed = max_error - machine_difference(codec, guess, rows.astype(dtype))
-        wrong = np.abs(rows - cast_rows(guess, dtype)) > allowed
-        worse = corrected[block] = wrong.any(axis=1)
-        rows, guess, allowed = rows[worse], guess[worse], allowed[worse]
-        levels = quantized_residuals(rows, guess, step, allowed, dtype)
+        allowed = max_error - machine_difference(codec, decoded, rows.astype(dtype))
+        too_far = np.abs(rows - cast_rows(decoded, dtype)) > allowed
+        chosen = corrected[block] = too_far.any(axis=1)
+        rows, decoded, allowed = rows[chosen], decoded[chosen], allowed[chosen]
+        levels = quantized_residuals(rows, decoded, step, allowed, dtype)
         corrections.append(levels)
         exact.append(rows[levels == EXACT].astype(dtype))
     return corrected, np.concatenate(corrections), step, np.concatenate(exact)
 
 
-def machine_difference(codec, guess, rows):
-    """Return how much the reconstruction of another machine may differ from `guess`."""
-    magnitude = codec.scale + np.abs(guess - codec.mean)
+def machine_difference(codec, decoded, rows):
+    """Return how much another machine's reconstruction may differ from `decoded`."""
+    magnitude = codec.scale + np.abs(decoded - codec.mean)
     with np.errstate(over="ignore"):
         spacing = np.spacing(np.abs(rows)).astype(np.float64)
     return MACHINE_DIFFERENCE[codec.module.offset.dtype] * magnitude + spacing
 
 
-def quantized_residuals(rows, guess, step, allowed, dtype):
+def quantized_residuals(rows, decoded, step, allowed, dtype):
     """Return the residuals in units of step, or EXACT if the error stays too large.
 
-    `rows`, `guess` and `allowed`, the largest error of each entry, have the same shape.
+    `allowed` is the largest error of each entry. All arrays have the same shape.
     """
     with np.errstate(over="ignore"):
-        levels = quantize(rows - guess, step)
-    error = np.abs(rows - cast_rows(guess + levels * step, dtype))
+        levels = quantize(rows - decoded, step)
+    error = np.abs(rows - cast_rows(decoded + levels * step, dtype))
     return np.where(error <= allowed, levels, EXACT)
 
 
@@ -225,11 +225,11 @@ def reconstruct(codec, compressed: CompressedRows) -> np.ndarray:
     corrected, dtype = compressed.corrected, compressed.exact.dtype
     rows = np.empty((len(corrected), len(codec.mean)), dtype)
     start = 0
-    for block, guess in codec.decode_blocks(compressed.levels * compressed.steps):
-        worse = np.flatnonzero(corrected[block])
-        end = start + len(worse)
-        guess[worse] += compressed.corrections[start:end] * compressed.step
-        rows[block] = cast_rows(guess, dtype)
+    for block, decoded in codec.decode_blocks(compressed.levels * compressed.steps):
+        chosen = np.flatnonzero(corrected[block])
+        end = start + len(chosen)
+        decoded[chosen] += compressed.corrections[start:end] * compressed.step
+        rows[block] = cast_rows(decoded, dtype)
         start = end
     fixed = rows[corrected]
     fixed[compressed.corrections == EXACT] = compressed.exact

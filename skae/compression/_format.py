@@ -5,6 +5,7 @@
 
 import lzma
 import struct
+import sys
 import zlib
 from dataclasses import dataclass
 from hashlib import sha256
@@ -136,9 +137,8 @@ def read_header(data: bytes) -> Header:
     require(header.magic == MAGIC, f"it starts with {header.magic!r}, not {MAGIC!r}")
     if header.version != VERSION:
         raise ValueError(
-            f"The data from `compress` has version {header.version} of the format, but "
-            f"this version of skae reads version {VERSION}. Use the version of skae "
-            "that compressed it."
+            f"Got data in version {header.version} of the format, but this version of "
+            f"skae reads version {VERSION}. Use the version of skae that compressed it."
         )
     (crc,) = CRC.unpack(data[-CRC.size :])
     require(crc == zlib.crc32(data[: -CRC.size]), "the checksum does not match")
@@ -289,10 +289,10 @@ def decompress_integers(
 
 
 def decompress(stream: bytes, size: int) -> bytes:
-    """Return exactly `size` decompressed bytes, whatever the stream contains."""
+    """Return the decompressed bytes; no more than size + 1 are ever produced."""
     decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=FILTERS)
     try:
-        digits = decoder.decompress(stream, max_length=size + 1)
+        digits = decoder.decompress(stream, max_length=min(size + 1, sys.maxsize))
     except lzma.LZMAError as error:
         raise ValueError(f"{DAMAGED}: its integers are not readable.") from error
     complete = decoder.eof and not decoder.unused_data
