@@ -1,1 +1,1 @@
-"""Rows as bytes, by way of their codes."""
+"""Rows as bytes: quantized codes, corrections, and the format of both."""

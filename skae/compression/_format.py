@@ -1,50 +1,71 @@
-"""Compressed rows as one message: its layout, and the checks before it is believed.
+"""The bytes of compressed rows, and the checks before they are decoded.
 
-`docs/compression_format.rst` tells the layout for readers in other languages.
+`docs/compression_format.rst` describes the format for readers in other languages.
 """
 
+import lzma
 import struct
+import sys
 import zlib
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
-from skae.compression._coding import LARGEST, decode, encode, histogram, require
-
 MAGIC, VERSION = b"skae", 1
-DTYPES = {size: np.dtype(f"<f{size}") for size in (2, 4, 8)}
-HEADER = struct.Struct("<4sHH8sIIIQQQQQdI")
+HEADER = struct.Struct("<4sBBBB8sQQQd")
 CRC = struct.Struct("<I")
+DTYPES = {size: np.dtype(f"<f{size}") for size in (2, 4, 8)}
 
-EXACT = LARGEST  # the correction of an entry that is stored as it is
+DAMAGED = "The data is damaged or was not written by `compress`"
+
+MAX_LEVEL = 2**30 - 1  # largest magnitude of a quantized number
+EXACT = 2**30  # the correction of an entry that is stored as a float
+MAX_BITS = 32  # of an integer
+
+# Widths of the digits that are tried. Small integers take fewer bytes if a byte holds
+# several of them: LZMA codes each bit of a byte, even if it is constant.
+DIGIT_BITS = (1, 2, 4, 8, 16, 32)
+SAMPLE_INTEGERS = 2**17  # on which the width is chosen
+
+# No context (lc, lp, pb): neighboring bytes are almost independent. The size of the
+# dictionary bounds the memory of both sides.
+FILTERS = [
+    {
+        "id": lzma.FILTER_LZMA2,
+        "preset": 9 | lzma.PRESET_EXTREME,
+        "dict_size": 2**20,
+        "lc": 0,
+        "lp": 0,
+        "pb": 0,
+    }
+]
 
 
 @dataclass(frozen=True)
-class Message:
-    """What compressed rows consist of.
+class CompressedRows:
+    """Quantized codes, and the corrections of some rows.
 
     Attributes
     ----------
     levels : ndarray of int of shape (n_samples, n_components)
-        Quantised codes.
+        Quantized codes, in units of `steps`.
 
     steps : ndarray of float32 of shape (n_components,)
-        What the levels of each component are multiplied by.
+        Quantization step of each component.
 
     corrected : ndarray of bool of shape (n_samples,)
         Which rows have corrections.
 
     corrections : ndarray of int of shape (n_corrected, n_features)
-        Quantised residuals, or EXACT.
+        Quantized residuals, in units of `step`, or EXACT.
 
     step : float
-        What corrections are multiplied by.
+        Quantization step of the corrections.
 
     exact : ndarray of shape (n_exact,)
-        The entries that EXACT stands for, in the float type of the rows.
+        The entries whose correction is EXACT, in the float type of the rows.
     """
 
     levels: np.ndarray
@@ -54,150 +75,96 @@ class Message:
     step: float
     exact: np.ndarray
 
-    def columns(self, n_groups: int) -> list[np.ndarray]:
-        """Return all integers in columns, with features' corrections in groups."""
-        if not len(self.corrections):
-            return [*self.levels.T]
-        groups = np.split(self.corrections.T.ravel(), n_groups)
-        return [*self.levels.T, self.corrected.astype(np.int64), *groups]
-
-    def best_grouping(self) -> int:
-        """Return whether features share a histogram: in 1 group or as many as they."""
-
-        def n_bits(n_groups):
-            return sum(histogram(c).n_bits() for c in self.columns(n_groups))
-
-        n_features = self.corrections.shape[1]
-        return min((1, n_features), key=n_bits) if len(self.corrections) else 1
-
 
 class Header(NamedTuple):
-    """The numbers that a message begins with, in their order."""
+    """The fields of the header, in order."""
 
     magic: bytes
     version: int
     itemsize: int
+    digit_bits: int
+    n_digits: int
     fingerprint: bytes
-    n_components: int
-    n_features: int
-    n_groups: int
     n_rows: int
     n_corrected: int
     n_exact: int
-    n_table_bytes: int
-    n_words: int
     step: float
-    checksum: int
-
-    @property
-    def sizes(self) -> list[int]:
-        """Number of bytes of each part that follows."""
-        steps, words = 4 * self.n_components, 4 * self.n_words
-        return [steps, self.n_table_bytes, words, self.itemsize * self.n_exact]
-
-    @property
-    def lengths(self) -> list[int]:
-        """Number of values in each column."""
-        codes = [self.n_rows] * self.n_components
-        if not self.n_corrected:
-            return codes
-        group = self.n_corrected * self.n_features // self.n_groups
-        return [*codes, self.n_rows, *[group] * self.n_groups]
 
 
-def fingerprint(arrays: list[np.ndarray]) -> bytes:
-    """Return eight bytes that tell one model from another, on every machine."""
-    digest = sha256()
-    for array in arrays:
-        little_endian = array.astype(array.dtype.newbyteorder("<"), copy=False)
-        digest.update(little_endian.tobytes())
-    return digest.digest()[:8]
-
-
-def checksum(columns: list[np.ndarray]) -> int:
-    """Return the CRC-32 of integers."""
-    crc = 0
-    for column in columns:
-        crc = zlib.crc32(column.astype("<i8").tobytes(), crc)
-    return crc
-
-
-def pack(message: Message, fingerprint: bytes) -> bytes:
-    """Return a message as bytes, for readers with the model of this fingerprint."""
-    n_groups = message.best_grouping()
-    columns = message.columns(n_groups)
-    tables, words = encode(columns)
+def pack(rows: CompressedRows, fingerprint: bytes) -> bytes:
+    """Return compressed rows as bytes, for the model with this fingerprint."""
+    integers = to_integers(rows)
+    digit_bits = best_digit_bits(integers)
     header = Header(
         magic=MAGIC,
         version=VERSION,
-        itemsize=message.exact.dtype.itemsize,
+        itemsize=rows.exact.dtype.itemsize,
+        digit_bits=digit_bits,
+        n_digits=count_digits(integers, digit_bits),
         fingerprint=fingerprint,
-        n_components=message.levels.shape[1],
-        n_features=message.corrections.shape[1],
-        n_groups=n_groups,
-        n_rows=len(message.levels),
-        n_corrected=len(message.corrections),
-        n_exact=len(message.exact),
-        n_table_bytes=len(tables),
-        n_words=len(words) // 4,
-        step=message.step,
-        checksum=checksum(columns),
+        n_rows=len(rows.levels),
+        n_corrected=len(rows.corrections),
+        n_exact=len(rows.exact),
+        step=rows.step,
     )
-    steps = message.steps.astype("<f4").tobytes()
-    exact = message.exact.astype(DTYPES[header.itemsize]).tobytes()
-    data = HEADER.pack(*header) + steps + tables + words + exact
+    steps = rows.steps.astype("<f4").tobytes()
+    exact = rows.exact.astype(DTYPES[header.itemsize]).tobytes()
+    data = HEADER.pack(*header) + steps + exact
+    data += compress_integers(integers, digit_bits)
     return data + CRC.pack(zlib.crc32(data))
 
 
 def unpack(
     data: bytes, fingerprint: bytes, shape: tuple[int, int], max_bytes: int
-) -> Message:
-    """Return the message, for a model of (n_components, n_features), or ValueError.
+) -> CompressedRows:
+    """Return the compressed rows, for a model of shape (n_components, n_features).
 
-    Memory is taken only after length, checksum, model and size of the result have been
-    found to be as they should.
+    Raises ValueError if the data is not valid. Memory is allocated only after the
+    checksum, the model and the size of the result were checked.
     """
     header = read_header(data)
-    size = HEADER.size + sum(header.sizes) + CRC.size
-    require(len(data) == size, f"it has {len(data)} bytes, but tells of {size}")
-    (crc,) = CRC.unpack(data[-CRC.size :])
-    require(crc == zlib.crc32(data[: -CRC.size]), "its checksum is wrong")
-    check_model(header, fingerprint, shape)
-    check_size(header, max_bytes)
-    return read_body(header, data)
+    check_model(header, fingerprint)
+    check_size(header, shape, max_bytes)
+    rows = read_rows(header, data, shape)
+    check_rows(rows)
+    return rows
 
 
 def read_header(data: bytes) -> Header:
-    """Return the header, if it is one of the version that this module reads."""
+    """Return the header of data whose version and checksum are correct."""
     require(len(data) >= HEADER.size + CRC.size, f"it has {len(data)} bytes")
     header = Header(*HEADER.unpack_from(data))
-    require(header.magic == MAGIC, f"it begins with {header.magic!r}, not {MAGIC!r}")
+    require(header.magic == MAGIC, f"it starts with {header.magic!r}, not {MAGIC!r}")
     if header.version != VERSION:
         raise ValueError(
-            f"Got data in version {header.version} of the format, but this skae reads "
-            f"version {VERSION}. Use the skae that compressed it."
+            f"Got data in version {header.version} of the format, but this version of "
+            f"skae reads version {VERSION}. Use the version of skae that compressed it."
         )
-    require(header.itemsize in DTYPES)
+    (crc,) = CRC.unpack(data[-CRC.size :])
+    require(crc == zlib.crc32(data[: -CRC.size]), "the checksum does not match")
+    require(header.itemsize in DTYPES, f"its floats have {header.itemsize} bytes")
+    bits = header.digit_bits
+    require(bits in DIGIT_BITS, f"its digits have {bits} bits")
+    require(1 <= header.n_digits <= MAX_BITS // bits, f"{header.n_digits} digits")
     return header
 
 
-def check_model(header: Header, fingerprint: bytes, shape: tuple[int, int]) -> None:
-    """Refuse data that another model has compressed."""
+def check_model(header: Header, fingerprint: bytes) -> None:
+    """Raise ValueError if another model compressed the data."""
     if header.fingerprint != fingerprint:
         raise ValueError(
             f"The data was compressed by model {header.fingerprint.hex()}, but this is "
             f"model {fingerprint.hex()}. Load the model that compressed it."
         )
-    require((header.n_components, header.n_features) == shape)
-    require(header.n_groups in (1, header.n_features))
 
 
-def check_size(header: Header, max_bytes: int) -> None:
-    """Refuse data that would take more memory than the caller allows."""
-    require(header.n_rows > 0 and header.n_corrected <= header.n_rows)
-    row = max(8 * header.n_components, header.itemsize * header.n_features)
-    corrections = 8 * header.n_corrected * header.n_features
-    size = max(header.n_rows * row, corrections)
+def check_size(header: Header, shape: tuple[int, int], max_bytes: int) -> None:
+    """Raise ValueError if the rows, codes or corrections take more than max_bytes."""
+    n_components, n_features = shape
+    require(header.n_rows > 0, "it has no rows")
+    require(header.n_corrected <= header.n_rows, "it has more corrections than rows")
+    row = max(8 * n_components, header.itemsize * n_features)
+    size = max(header.n_rows * row, header.n_corrected * 8 * n_features)
     if size > max_bytes:
         raise ValueError(
             f"The data holds {header.n_rows} rows, which take {size} bytes, but "
@@ -205,30 +172,129 @@ def check_size(header: Header, max_bytes: int) -> None:
         )
 
 
-def read_body(header: Header, data: bytes) -> Message:
-    """Return the message that follows a header that has been checked."""
-    ends = HEADER.size + np.cumsum([0, *header.sizes])
-    steps, tables, words, exact = (data[start:end] for start, end in pairwise(ends))
-    columns = decode(tables, words, header.lengths)
-    require(checksum(columns) == header.checksum, "its integers are not what they were")
-    k, shape = header.n_components, (header.n_features, header.n_corrected)
-    corrected, *groups = columns[k:] or [np.zeros(header.n_rows), np.empty(0)]
-    message = Message(
-        levels=np.column_stack(columns[:k]),
-        steps=np.frombuffer(steps, dtype="<f4"),
-        corrected=corrected == 1,
-        corrections=np.concatenate(groups).reshape(shape).T,
-        step=header.step,
-        exact=np.frombuffer(exact, dtype=DTYPES[header.itemsize]),
+def read_rows(header: Header, data: bytes, shape: tuple[int, int]) -> CompressedRows:
+    """Return the rows that follow a header that was checked."""
+    n_components, n_features = shape
+    exact_start = HEADER.size + 4 * n_components
+    stream_start = exact_start + header.itemsize * header.n_exact
+    require(stream_start < len(data) - CRC.size, f"it has {len(data)} bytes")
+    n_levels = header.n_rows * n_components
+    n_flags = header.n_rows if header.n_corrected else 0
+    n_corrections = header.n_corrected * n_features
+    integers = decompress_integers(
+        data[stream_start : -CRC.size],
+        header.digit_bits,
+        header.n_digits,
+        n_levels + n_flags + n_corrections,
     )
-    check_message(message)
-    return message
+    levels, flags, corrections = np.split(integers, [n_levels, n_levels + n_flags])
+    return CompressedRows(
+        # C-contiguous, as in `pack`: the decoder rounds differently otherwise.
+        levels=np.ascontiguousarray(levels.reshape(n_components, -1).T),
+        steps=np.frombuffer(data[HEADER.size : exact_start], dtype="<f4"),
+        corrected=flags == 1 if n_flags else np.zeros(header.n_rows, dtype=bool),
+        corrections=corrections.reshape(n_features, -1).T,
+        step=header.step,
+        exact=np.frombuffer(data[exact_start:stream_start], DTYPES[header.itemsize]),
+    )
 
 
-def check_message(message: Message) -> None:
-    """Raise ValueError where the parts of a message contradict one another."""
-    numbers = np.concatenate([message.steps, [message.step]])
-    require(np.isfinite(numbers).all() and numbers.min() > 0)
-    require(np.isfinite(message.exact).all())
-    require(np.count_nonzero(message.corrected) == len(message.corrections))
-    require(np.count_nonzero(message.corrections == EXACT) == len(message.exact))
+def check_rows(rows: CompressedRows) -> None:
+    """Raise ValueError if the parts contradict one another."""
+    steps = np.append(rows.steps, rows.step)
+    require(np.isfinite(steps).all() and steps.min() > 0, "a step is not positive")
+    require(np.isfinite(rows.exact).all(), "an entry is not finite")
+    n_corrected = np.count_nonzero(rows.corrected)
+    require(n_corrected == len(rows.corrections), "corrections do not fit the rows")
+    n_exact = np.count_nonzero(rows.corrections == EXACT)
+    require(n_exact == len(rows.exact), "entries do not fit the corrections")
+
+
+def require(condition: bool, reason: str) -> None:
+    """Raise ValueError unless the condition holds."""
+    if not condition:
+        raise ValueError(f"{DAMAGED}: {reason}.")
+
+
+def fingerprint(arrays: list[np.ndarray]) -> bytes:
+    """Return the first eight bytes of the SHA-256 of the arrays, little-endian."""
+    digest = sha256()
+    for array in arrays:
+        little_endian = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        digest.update(little_endian.tobytes())
+    return digest.digest()[:8]
+
+
+def to_integers(rows: CompressedRows) -> np.ndarray:
+    """Return all integers, column by column, as uint32.
+
+    0, -1, 1, -2, 2, ... are stored as 0, 1, 2, 3, 4, ...
+    """
+    columns = [rows.levels.T.ravel()]
+    if len(rows.corrections):
+        columns += [rows.corrected, rows.corrections.T.ravel()]
+    signed = np.concatenate(columns)
+    return (signed << 1 ^ signed >> 63).astype(np.uint32)
+
+
+def best_digit_bits(integers: np.ndarray) -> int:
+    """Return the width of a digit with which a sample takes the fewest bytes.
+
+    Widths are tried up to the smallest that holds every integer.
+    """
+    sample = integers[:: -(-len(integers) // SAMPLE_INTEGERS)]
+    narrow = [bits for bits in DIGIT_BITS if count_digits(integers, bits) > 1]
+    widths = DIGIT_BITS[: len(narrow) + 1]
+    return min(widths, key=lambda bits: len(compress_integers(sample, bits)))
+
+
+def count_digits(integers: np.ndarray, bits: int) -> int:
+    """Return the number of digits of the largest integer in base `2**bits`."""
+    return max(1, -(-int(integers.max()).bit_length() // bits))
+
+
+def compress_integers(integers: np.ndarray, bits: int) -> bytes:
+    """Return the lowest digits of all integers, then the next ones, compressed."""
+    n_digits = count_digits(integers, bits)
+    digits = b"".join(pack_digits(integers, bits, i) for i in range(n_digits))
+    return lzma.compress(digits, format=lzma.FORMAT_RAW, filters=FILTERS)
+
+
+def word_of(bits: int) -> tuple[np.dtype, np.ndarray]:
+    """Return the type of a word that holds digits, and the digits' lowest bits."""
+    word = np.dtype(f"<u{max(bits, 8) // 8}")
+    return word, np.arange(0, 8 * word.itemsize, bits, dtype=word)
+
+
+def pack_digits(integers: np.ndarray, bits: int, i: int) -> bytes:
+    """Return the i-th lowest digit of each integer, in base `2**bits`, in words."""
+    word, shifts = word_of(bits)
+    digits = (integers >> bits * i & 2**bits - 1).astype(word)
+    digits = np.pad(digits, (0, -len(digits) % len(shifts))).reshape(-1, len(shifts))
+    return (digits << shifts).sum(axis=1, dtype=word).tobytes()
+
+
+def decompress_integers(
+    stream: bytes, bits: int, n_digits: int, n_integers: int
+) -> np.ndarray:
+    """Return the signed integers whose digits were compressed."""
+    word, shifts = word_of(bits)
+    n_words = -(-n_integers // len(shifts))  # of one digit of all integers
+    words = decompress(stream, n_digits * n_words * word.itemsize)
+    integers = np.zeros(n_integers, dtype=np.uint32)
+    for i, column in enumerate(np.frombuffer(words, word).reshape(n_digits, -1, 1)):
+        digits = (column >> shifts & 2**bits - 1).ravel()[:n_integers]
+        integers |= digits.astype(np.uint32) << bits * i
+    return (integers >> 1).astype(np.int64) ^ -(integers & 1).astype(np.int64)
+
+
+def decompress(stream: bytes, size: int) -> bytes:
+    """Return the decompressed bytes; no more than size + 1 are ever produced."""
+    decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=FILTERS)
+    try:
+        digits = decoder.decompress(stream, max_length=min(size + 1, sys.maxsize))
+    except lzma.LZMAError as error:
+        raise ValueError(f"{DAMAGED}: its integers are not readable.") from error
+    complete = decoder.eof and not decoder.unused_data
+    require(complete and len(digits) == size, "its integers are too few or too many")
+    return digits
