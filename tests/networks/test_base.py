@@ -7,7 +7,7 @@ from parts import quick, rows
 from torch import nn
 
 from skae import Network
-from skae.networks._base import check_n_entries, check_network, for_rows
+from skae.networks._base import check_n_entries, check_network
 from skae.networks._layers import n_products
 from skae.training._optimizers import FlatParameters
 
@@ -99,12 +99,8 @@ def test_generator_of_a_submodule_is_set_in_training_alone():
 
 def test_a_network_is_the_same_for_rows_of_any_shape_by_default():
     network = Shallow()
-    assert for_rows(network, (1, 8, 8)) is network
+    assert network.shaped((1, 8, 8)) is network
     assert network.time_axis is None
-
-
-def test_a_plain_callable_is_the_same_for_rows_of_any_shape():
-    assert for_rows(len, (1, 8, 8)) is len
 
 
 def test_shapes_of_as_many_entries_as_a_row_pass():
