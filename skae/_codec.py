@@ -44,6 +44,7 @@ class Codec:
         """Return codes of shape (n_samples, n_components), in the float type of X."""
         codes = np.empty((X.shape[0], self.n_components), dtype=X.dtype)
         for block, components in self._encoded(X):
+            # float16 input has float32 components, which are clipped to its range.
             columns = self.layout.append_lengths(components, X[block])
             codes[block] = cast_rows(columns, X.dtype)
         return codes
@@ -58,6 +59,7 @@ class Codec:
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """Return rows in the shape that `fit` saw, in the float type of the codes."""
         k = self.n_components - self.layout.n_lengths
+        # (n_samples, k) and (n_samples, n_lengths)
         components, lengths = np.split(codes, [k], axis=1)
         rows = [
             self.layout.cast(rows, codes.dtype)
@@ -97,6 +99,7 @@ class Codec:
 
     def _standardized(self, X):
         """Yield blocks and their standardized rows as tensors."""
+        # Blocks are as small as the wider of a row and its outputs requires.
         rows = StandardizedRows(X, self.mean, self.scale, width=self.layout.n_outputs)
         for block in rows.blocks():
             yield block, self.module.as_input(rows[block])
@@ -104,6 +107,7 @@ class Codec:
     def _encoded(self, X):
         """Yield blocks and their codes without lengths, in the model's type."""
         for block, rows in self._standardized(X):
+            # Left before the generator yields: the mode is one of the whole thread.
             with torch.inference_mode():
                 components = self.module.encode(rows).cpu().numpy()
             yield block, components
@@ -126,7 +130,8 @@ class Codec:
 
     def _compare(self, rows: Tensor, output: Tensor) -> np.ndarray:
         """Return the losses of outputs, shape (n, n_features)."""
-        mean = torch.tensor(self.mean).to(rows)  # a copy: it may be memory-mapped
+        # A copy, since the array may be memory-mapped and read-only.
+        mean = torch.tensor(self.mean).to(rows)
         target = self.module.loss.target(rows, mean, self.scale)
         losses = self.module.adapter.losses(output, target)
         return losses.cpu().numpy().astype(np.float64)

@@ -42,6 +42,7 @@ def sample_codes(
     """
     drawn = prior_codes(regularizer, n_samples, codes.shape[1], seed)
     if drawn is not None:
+        # A prior has no lengths; they are drawn from those of training rows.
         return np.hstack([drawn, resample(lengths, n_samples, seed)])
     return mixture_codes(np.hstack([codes, lengths]), fit_seed, n_samples, seed)
 
@@ -72,6 +73,7 @@ def mixture_codes(
     codes: np.ndarray, fit_seed: int, n_samples: int, seed: int
 ) -> np.ndarray:
     """Return codes drawn from a mixture fitted to other codes, in random order."""
+    # EM starts from k-means, which needs components of equal variance.
     codes = codes.astype(np.float64)
     scaler = StandardScaler().set_output(transform="default").fit(codes)
     with threadpool_limits(1):  # on so few rows more threads are slower
@@ -97,6 +99,7 @@ def gaussian_mixture(codes: np.ndarray, seed: int) -> GaussianMixture:
 
 def candidate_mixtures(n_codes: int, n_components: int) -> list[tuple[int, str]]:
     """Return the mixtures, as (n_clusters, covariance_type), with enough codes."""
+    # Numbers in the codes per parameter of the mixture.
     most = n_codes * n_components / NUMBERS_PER_PARAMETER
     return [
         (m, kind)

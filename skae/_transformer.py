@@ -407,8 +407,10 @@ class AutoencoderTransformer(
             The fitted estimator.
         """
         continues = self.warm_start and hasattr(self, "module_")
+        # The caller's modes and threads are restored, and attributes if fit fails.
         with isolated_torch(), restore_on_error(self):
             data, params, metadata = self._validate(X, sample_weight, X_val, continues)
+            # At most two runs: one with validation rows, and one on all rows.
             callbacks = self._init_callback_context(max_subtasks=2)
             callbacks.call_on_fit_task_begin(estimator=self, X=X, y=X)
             train = partial(self._train, params=params, callbacks=callbacks, X=X)
@@ -418,6 +420,7 @@ class AutoencoderTransformer(
                 result = fit_model(data, params, train)
             self._set_fitted(result, metadata)
         if result.interrupt is not None:
+            # The best model so far is set; the state of training is incomplete.
             self._run = None
             raise result.interrupt
         warn_of_failure(self, result)
@@ -476,10 +479,12 @@ class AutoencoderTransformer(
         data, metadata = validate_training_data(
             self, X, sample_weight, X_val, loss, reset=not continues
         )
+        # The parts themselves; they are cloned into the configuration of the model.
         params = self.get_params(deep=False) | (changes or {})
         if not continues:
             seed = draw_seed(self.random_state)
             return data, resolve_params(params, data, seed), metadata
+        # The first seed again: validation rows must stay unseen.
         params = resolve_params(params, data, self._seed).for_model(self._config)
         return data, params, metadata
 
@@ -501,6 +506,7 @@ class AutoencoderTransformer(
             run.train_epoch()
             if self.verbose:
                 print(run.report())  # noqa: T201
+            # The attributes are computed only for callbacks that use them.
             run.stopped = epoch.call_on_fit_task_end(
                 reconstruction_attributes=lambda: fitted_attributes(
                     run, params, copied=True
@@ -514,6 +520,7 @@ class AutoencoderTransformer(
         may_continue = result.params.warm_start
         attributes = fitted_attributes(result.run, result.params, copied=may_continue)
         if may_continue:
+            # The rows need not stay in memory between two calls.
             result.run.free_data()
         attributes["_run"] = result.run if may_continue else None
         vars(self).update(attributes, **metadata)
@@ -553,6 +560,7 @@ class AutoencoderTransformer(
             NaN after the end of sequences. Tokens are integers.
         """
         check_is_fitted(self)
+        # Codes have no feature names to compare, so not by `validate_data`.
         codes = check_array(X, dtype=ROW_DTYPES)
         if codes.shape[1] != self.n_components_:
             raise ValueError(
@@ -588,6 +596,7 @@ class AutoencoderTransformer(
         check_is_fitted(self)
         X = validate_rows(self, X)
         weight = check_sample_weight(sample_weight, X, dtype=np.float64)
+        # Not the mean of X, but that of the training rows, as in R^2 on unseen data.
         loss, null_loss = self._codec.total_losses(X, weight)
         return float(loss == 0) if null_loss == 0 else float(1 - loss / null_loss)
 
@@ -613,6 +622,7 @@ class AutoencoderTransformer(
         check_is_fitted(self)
         X = validate_rows(self, X)
         errors = np.empty(X.shape if per_feature else X.shape[:1])
+        # Losses are in standardized units.
         unit = self.scale_ ** as_loss(self._config.loss).power
         for block, losses in self._codec.losses(X):
             losses *= unit
@@ -704,8 +714,10 @@ class AutoencoderTransformer(
 
     def _decode_like_training_rows(self, codes):
         """Return decoded codes in the float type and container of the training rows."""
+        # (n_samples, *shape)
         rows = self._codec.decode(cast_rows(codes, self._dtype))
         configured = get_output_config("transform", self)["dense"]
+        # set_output has precedence over the container of the training rows.
         container = self._container if configured == "default" else configured
         if container == "default" or rows.ndim > 2:
             return rows
@@ -823,12 +835,14 @@ class AutoencoderTransformer(
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
+        # scikit-learn has no tag for arrays of more than three dimensions.
         tags.input_tags.sparse = tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32", "float16"]
         return tags
 
     def __copy__(self):
         """Return an estimator with the same attributes, without copying the model."""
+        # Callbacks copy an estimator after each epoch.
         copied = type(self).__new__(type(self))
         vars(copied).update(vars(self))
         if vars(self).get("_run"):  # further training would change both
@@ -836,6 +850,7 @@ class AutoencoderTransformer(
         return copied
 
     def __getstate__(self):
+        # Arrays, not torch objects: skops refuses those, and a GPU may be missing.
         state = super().__getstate__().copy()
         state.pop("_run", None)
         if "module_" in state:
@@ -847,6 +862,7 @@ class AutoencoderTransformer(
     def __setstate__(self, state):
         state = dict(state)
         if "module_" in state:
+            # A file may be damaged or hostile: all is validated before it is used.
             config = ModelConfig.from_state(state.get("_config"))
             check_attributes(state, config)
             state["module_"] = config.load(state["module_"])

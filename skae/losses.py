@@ -75,8 +75,10 @@ def cross_entropy(output: Tensor, target: Tensor) -> Tensor:
     loss : Tensor of shape (n_samples, n_steps)
         The loss of each token.
     """
-    logits = output.reshape(target.numel(), -1)  # (n_samples * n_steps, n_tokens)
-    tokens = target.reshape(-1).long()  # (n_samples * n_steps,)
+    # (n_samples * n_steps, n_tokens)
+    logits = output.reshape(target.numel(), -1)
+    # (n_samples * n_steps,)
+    tokens = target.reshape(-1).long()
     losses = F.cross_entropy(logits, tokens, reduction="none")
     return losses.reshape(target.shape)
 
@@ -306,7 +308,8 @@ class CrossEntropy(Part):
 
     def reconstruction(self, output: Tensor, mean, scale) -> np.ndarray:
         """Return the most likely tokens, of shape (n_samples, n_steps)."""
-        logits = output.unflatten(1, (len(mean), -1))  # (n_samples, n_steps, n_tokens)
+        # (n_samples, n_steps, n_tokens)
+        logits = output.unflatten(1, (len(mean), -1))
         return logits.argmax(dim=-1).cpu().numpy().astype(np.float64)
 
 

@@ -42,8 +42,10 @@ def swap(batch: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
     shifts = torch.randint(
         1, max(n_rows, 2), batch.shape, generator=generator, device=device
     )
-    rows = torch.arange(n_rows, device=device).unsqueeze(1)  # (n_rows, 1)
-    donors = (rows + shifts) % n_rows  # (n_rows, n_features)
+    # (n_rows, 1)
+    rows = torch.arange(n_rows, device=device).unsqueeze(1)
+    # (n_rows, n_features)
+    donors = (rows + shifts) % n_rows
     swapped = random_entries(batch, fraction, generator)
     return torch.where(swapped, batch.gather(0, donors), batch)
 

@@ -44,9 +44,12 @@ def compress(codec, X, added_error: float, max_error: float | None) -> bytes:
     max_error : float or None
         Largest absolute error of an entry, in the unit of the data.
     """
-    codes = codec.components(X)  # (n_samples, n_components)
-    steps = choose_steps(codec, X, codes, added_error)  # (n_components,)
-    levels = quantize(codes, steps)  # (n_samples, n_components)
+    # (n_samples, n_components)
+    codes = codec.components(X)
+    # (n_components,)
+    steps = choose_steps(codec, X, codes, added_error)
+    # (n_samples, n_components)
+    levels = quantize(codes, steps)
     corrections = correct(codec, X, levels * steps, max_error)
     return pack(CompressedRows(levels, steps, *corrections), fingerprint(codec))
 
@@ -61,7 +64,8 @@ def decompress(codec, data: bytes, max_bytes: int) -> np.ndarray:
     if layout.n_lengths:
         raise ValueError("Sequences of different lengths cannot be decompressed.")
     compressed = unpack(data, fingerprint(codec), shape, max_bytes)
-    rows = reconstruct(codec, compressed)  # (n_samples, n_features)
+    # (n_samples, n_features)
+    rows = reconstruct(codec, compressed)
     return layout.unflatten(layout.cast(rows, rows.dtype), lengths=None)
 
 

@@ -209,8 +209,10 @@ class PaddedLayout(Layout):
         """Return sequences with NaN after their lengths, in the memory of the rows."""
         n_steps = self.shape[self.axis]
         # Codes that are not those of rows can have any length. One step is always kept.
-        n_present = np.rint(lengths.astype(np.float64) * n_steps)  # (n_rows, 1)
-        missing = np.arange(n_steps) >= n_present.clip(1, n_steps)  # (n_rows, n_steps)
+        # (n_rows, 1)
+        n_present = np.rint(lengths.astype(np.float64) * n_steps)
+        # (n_rows, n_steps)
+        missing = np.arange(n_steps) >= n_present.clip(1, n_steps)
         sequences = rows.reshape(len(rows), *self.shape)
         np.moveaxis(sequences, self.axis + 1, 1)[missing] = np.nan
         return sequences
@@ -314,7 +316,8 @@ class TokenLayout(Layout):
         """Return embedded rows, of shape (n_rows, n_steps * embedding_size)."""
 
         def embed_block(rows):
-            embedded = table[rows.astype(np.int64)]  # (n_rows, n_steps, embedding_size)
+            # (n_rows, n_steps, embedding_size)
+            embedded = table[rows.astype(np.int64)]
             # Flattened in the order of `network_shape`.
             embedded = embedded.swapaxes(1, 2) if self.channels_first else embedded
             return embedded.reshape(len(rows), -1)
@@ -329,7 +332,8 @@ class TokenLayout(Layout):
         """Return PCA's solution for embedded rows, with the maps to logits."""
         table = self.embedding_table(X, weight)
         pca = fit_pca(self.embed(X, table), weight, n_axes)
-        frequencies = self.token_frequencies(X, weight)  # (n_steps, n_tokens)
+        # (n_steps, n_tokens)
+        frequencies = self.token_frequencies(X, weight)
         # A logit is log(p) up to a constant, with slope 1 / p. The slope is the same at
         # all steps, since one linear layer computes the logits of all steps.
         overall = frequencies.mean(axis=0)[:, np.newaxis].clip(MIN_FREQUENCY)
@@ -376,7 +380,8 @@ class TokenLayout(Layout):
         Frequencies at a step are mixed with 1 % of those at all steps, and these with
         1 % of the uniform distribution, so that no token has frequency 0.
         """
-        steps = dense(X).astype(np.int64).T  # (n_steps, n_rows)
+        # (n_steps, n_rows)
+        steps = dense(X).astype(np.int64).T
         counts = np.array([np.bincount(s, weight, self.n_tokens) for s in steps])
         frequencies = counts / weight.sum()
         overall = (1 - SMOOTHING) * frequencies.mean(axis=0) + SMOOTHING / self.n_tokens

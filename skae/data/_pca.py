@@ -209,7 +209,8 @@ def _covariance_times(X, weight, mean, v):
     """Return the covariance times a vector, without centering sparse rows."""
     if sparse.issparse(X):
         # (X - mean)' W (X - mean) v, with the means subtracted after the products.
-        scores = weight * (X @ v - mean @ v)  # (n_rows,)
+        # (n_rows,)
+        scores = weight * (X @ v - mean @ v)
         return (X.T @ scores - mean * scores.sum()) / weight.sum()
     product = _sum_of_blocks(X, weight, lambda b, w: ((b - mean) @ v * w) @ (b - mean))
     return product / weight.sum()

@@ -82,6 +82,7 @@ class TokenAdapter(InputAdapter):
         embedding : TokenEmbedding
             Arrays from PCA.
         """
+        # In place: the optimizer may already hold the parameters.
         self.read.table.copy_(torch.from_numpy(embedding.table))
         self.read.mean.copy_(torch.from_numpy(embedding.mean))
         self.write.logits.copy_(torch.from_numpy(embedding.logits))
@@ -117,7 +118,8 @@ class TokenEmbeddings(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the embeddings of tokens of shape (n_samples, n_steps)."""
-        embedded = F.embedding(x.long(), self.table)  # (n_samples, n_steps, size)
+        # (n_samples, n_steps, size)
+        embedded = F.embedding(x.long(), self.table)
         if self.channels_first:
             embedded = embedded.transpose(1, 2)
         return embedded.flatten(1) - self.mean
@@ -145,9 +147,11 @@ class TokenLogits(nn.Module):
 
     def forward(self, decoded: Tensor) -> Tensor:
         """Return logits of shape (n_samples, n_steps * n_tokens)."""
+        # (n_samples, *network_shape)
         embedded = decoded.unflatten(1, self.shape)
         if self.channels_first:
-            embedded = embedded.transpose(1, 2)  # (n_samples, n_steps, size)
+            # (n_samples, n_steps, size)
+            embedded = embedded.transpose(1, 2)
         return F.linear(embedded, self.logits, self.bias).flatten(1)
 
 

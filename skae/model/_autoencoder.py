@@ -31,6 +31,7 @@ class LinearSkip(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return outputs of shape (n_samples, n_outputs)."""
+        # One operation for the sum and the product.
         return torch.addmm(self.network(x), x, self.axes.T)
 
 
@@ -83,7 +84,8 @@ class Autoencoder(nn.Module):
         self.n_dropped = n_dropped
 
     def as_input(self, array: np.ndarray) -> Tensor:
-        """Return an array as a tensor of the model's type, clipped to finite squares."""
+        """Return an array as a tensor of the model's type, with finite squares."""
+        # Beyond, squared errors would be infinite, and means of losses NaN.
         return torch.from_numpy(array.clip(-MAX_INPUT, MAX_INPUT)).to(self.offset)
 
     def encode(self, x: Tensor) -> Tensor:
@@ -92,6 +94,7 @@ class Autoencoder(nn.Module):
 
     def encode_inputs(self, inputs: Tensor) -> Tensor:
         """Return the codes of what the adapter has read."""
+        # (n_samples, n_components)
         codes = self.regularizer.code(self.encoder(inputs))
         return codes[:, : -self.n_dropped] if self.n_dropped else codes
 
@@ -99,6 +102,7 @@ class Autoencoder(nn.Module):
         """Return outputs of shape (n_samples, n_outputs), on the scale of the loss."""
         if codes.shape[1] < self.n_components:
             codes = self.pad(codes)
+        # (n_samples, n_inputs)
         decoded = self.decoder(self.regularizer.decoder_input(codes))
         return self.adapter.write(decoded) + self.offset
 

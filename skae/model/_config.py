@@ -95,10 +95,12 @@ class ModelConfig:
         """
         with torch.device("cpu"), SeededDispatch(torch.Generator().manual_seed(seed)):
             model = self._assemble(check=True)
+            # The constant model reconstructs the mean.
             offset, _ = model.loss.linearize(pca.output_mean, pca.scale)
             model.offset += torch.from_numpy(offset)
             if pca.embedding is not None:
                 model.adapter.initialize(pca.embedding)
+            # In float64, before the conversion to the model's type.
             if self.init == "pca":
                 deviations = pca.deviations / pca.scale
                 model.regularizer.initialize(deviations, pca.axes.shape[1])
@@ -127,6 +129,7 @@ class ModelConfig:
     def _assemble(self, check=False):
         """Return the model with random networks beside linear maps of zeros."""
         k, n_inputs = self.n_components, math.prod(self.layout.network_shape)
+        # Both are built at once: they may share weights.
         encoder, decoder = self.network(n_inputs, k, self.n_samples)
         if check:
             check_network("encoder", encoder, n_inputs, k)
@@ -180,9 +183,11 @@ def linear_maps(model: Autoencoder, pca: PCASolution, shrinkage: float = 1.0):
         From codes to outputs, multiplied by the slope of the loss's link at the mean
         and by the shrinkage.
     """
+    # In standardized units.
     deviations, n_inputs = pca.deviations / pca.scale, pca.axes.shape[1]
     slope = model.loss.linearize(pca.output_mean, pca.scale)[1] * shrinkage
     to_codes, to_scores = model.regularizer.pca_factors(deviations, n_inputs)
+    # (n_components, n_inputs) and (n_inputs, n_components)
     return (
         torch.from_numpy(to_codes[:, np.newaxis] * pca.axes),
         torch.from_numpy(slope[:, np.newaxis] * pca.axes.T * to_scores),

@@ -83,7 +83,8 @@ class RecurrentDecoder(nn.Module):
         """Return flat rows, shape (n_samples, length * features)."""
         # (n_samples, 1, n_inputs) + (length, n_inputs)
         inputs = torch.tanh(self.code(codes).unsqueeze(1) + self.steps)
-        states, _ = self.cell(inputs)  # (n_samples, length, n_states)
+        # (n_samples, length, n_states)
+        states, _ = self.cell(inputs)
         return self.output(states).flatten(1)
 
 

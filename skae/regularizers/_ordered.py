@@ -14,7 +14,8 @@ N_VALIDATION_LENGTHS = 8  # prefixes on which validation averages the loss
 def prefix_mask(lengths: Tensor, n_components: int) -> Tensor:
     """Return True for the first `lengths[i]` components of row i, else False."""
     positions = torch.arange(n_components, device=lengths.device)
-    return positions < lengths.unsqueeze(1)  # (n_samples, n_components)
+    # (n_samples, n_components)
+    return positions < lengths.unsqueeze(1)
 
 
 class Ordered(Regularizer):

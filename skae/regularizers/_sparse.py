@@ -22,7 +22,8 @@ def activity(codes: Tensor, weights: Tensor | None) -> Tensor:
     A differentiable count of the rows that use a component: one that is constant in a
     fraction p of the rows, and 0 in the others, has activity p / (1 + p).
     """
-    squares = codes.square()  # (n_samples, n_components)
+    # (n_samples, n_components)
+    squares = codes.square()
     used = squares / (squares + mean_square(codes, weights))
     return normalized_weights(weights, codes) @ used
 
@@ -102,7 +103,8 @@ class Sparse(WeightedRegularizer):
         """Return the penalty of each row, shape (n_samples,)."""
         if self.target is None:
             # The unit has a gradient too: the scale of a component makes no difference.
-            unit = mean_square(codes, weights).sqrt()  # (n_components,)
+            # (n_components,)
+            unit = mean_square(codes, weights).sqrt()
             return self.weight * (codes.abs() / unit).sum(dim=1)
         divergence = bernoulli_kl(self.target, activity(codes, weights)).sum()
         return self.weight * divergence.expand(len(codes))
@@ -111,7 +113,8 @@ class Sparse(WeightedRegularizer):
 def largest(codes: Tensor, k: int) -> Tensor:
     """Return the k entries of largest absolute value of each row, the others at 0."""
     # By indices, not by a threshold: of equal entries exactly k are kept.
-    kept = codes.abs().topk(k, dim=1).indices  # (n_samples, k)
+    # (n_samples, k)
+    kept = codes.abs().topk(k, dim=1).indices
     return torch.zeros_like(codes).scatter(1, kept, codes.gather(1, kept))
 
 

@@ -90,7 +90,10 @@ class ResolvedParams:
     optimizer : OptimizerSpec
         The optimizer that `solver` selects.
 
-    learning_rate, alpha, batch_size, max_iter, n_iter_no_change, tol, warm_start, device
+    learning_rate, alpha, batch_size, max_iter, n_iter_no_change, tol : float or int
+        As the estimator's parameters of these names.
+
+    warm_start, device : bool, str
         As the estimator's parameters of these names.
 
     share : float or None
@@ -159,6 +162,7 @@ def resolve_params(params: dict, data: TrainingData, seed: int) -> ResolvedParam
     elif precision == "bfloat16":
         check_bfloat16(device)
 
+    # A given batch_size changes the automatic max_iter, and this n_iter_no_change.
     batch_size, max_iter = params["batch_size"], params["max_iter"]
     if batch_size == "auto":
         batch_size = n_rows if optimizer.full_batch else recipe.batch_size
@@ -174,10 +178,12 @@ def resolve_params(params: dict, data: TrainingData, seed: int) -> ResolvedParam
     if alpha == "auto":
         alpha = recipe.alpha if optimizer.decoupled else PENALTY_ALPHA
 
+    # At least one row is validated, and at least one is trained on.
     n_validation = recipe.n_validation
     if params["early_stopping"] != "auto":
         n_validation = max(1, round(params["validation_fraction"] * n_rows))
         n_validation = min(n_validation, n_rows - 1) if params["early_stopping"] else 0
+    # Given validation rows replace a part of X; PCA needs none.
     if data.X_val is not None or max_iter == 0:
         n_validation = 0
     return ResolvedParams(
@@ -204,6 +210,7 @@ def model_config(params: dict, data: TrainingData, dtype: str) -> ModelConfig:
     n_rows, layout = data.X.shape[0], data.layout.for_network(params["network"])
     k, regularizer = params["n_components"], params["regularizer"]
     if k < 1:
+        # As many components as PCA needs are enough; superfluous ones are dropped.
         weight = np.ones(n_rows) if data.sample_weight is None else data.sample_weight
         k = n_axes_for_share(layout.as_matrix(data.X, weight), weight, k)
         regularizer = Ordered() if regularizer is None else regularizer

@@ -39,7 +39,8 @@ class Batches:
         self.device = device
         self.resident = None
         weight = np.ones(len(rows)) if rows.weight is None else rows.weight
-        self.weight = torch.from_numpy(weight).to(device, dtype)  # (n_samples,)
+        # (n_samples,)
+        self.weight = torch.from_numpy(weight).to(device, dtype)
         shape = len(rows), rows.X.shape[1]
         if not sparse.issparse(rows.X) and math.prod(shape) * dtype.itemsize <= (
             RESIDENT_BYTES
@@ -58,6 +59,7 @@ class Batches:
         same for every seed. Equal weights are yielded as None.
         """
         has_weights = self.rows.weight is not None
+        # A permutation of one batch would change only the order of summation.
         if n_batches == 1:
             yield self.read(slice(None)), self.weight if has_weights else None
             return

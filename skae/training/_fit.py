@@ -84,29 +84,21 @@ def fit_model(
     run.schedule_epochs(params.max_iter, schedule, params.n_iter_no_change, params.tol)
     try:
         train(run)
-        n_epochs = None  # of a second run, on all rows
         if params.warm_start or not len(params.validation_index):
+            # Without validation rows of its own there is no comparison with PCA.
             run.revert_if_worse()
         elif not improves_on_pca(run):
             run.revert_to_start()
-            n_epochs = 0
+            runs.append(start_refit(run, data, params, n_epochs=0))
         elif data.X.shape[0] < REFIT_ROWS and not (run.stopped or run.diverged):
-            n_epochs = run.best_iter
-        if n_epochs is not None:
-            run.free_buffers()
-            all_rows = replace(params, validation_index=np.empty(0, dtype=int))
-            runs.append(start_at_pca(data, all_rows))
-            # As many steps as the best epoch took, on batches of the same size.
-            ratio = run.trainer.n_batches / runs[1].trainer.n_batches
-            runs[1].schedule_epochs(round(n_epochs * ratio))
-            runs[1].loss_curve = list(run.loss_curve)
-            runs[1].validation_loss_curve = run.validation_loss_curve
+            runs.append(start_refit(run, data, params, run.best_iter))
         if params.share is not None:
             drop_superfluous_components(runs, params)
-        if len(runs) > 1:
-            train(runs[1])
-            runs[1].revert_if_worse()
+        for refit in runs[1:]:
+            train(refit)
+            refit.revert_if_worse()
     except KeyboardInterrupt as interrupt:
+        # The refit is incomplete, but the first run has its best state.
         return FitResult(run, tuple(runs), params, interrupt)
     refit_failed = runs[-1].diverged or runs[-1].reverted
     return FitResult(run if refit_failed else runs[-1], tuple(runs), params)
@@ -133,11 +125,29 @@ def start_at_pca(data: TrainingData, params: ResolvedParams) -> TrainingRun:
     weight = (
         np.ones(n_rows) if data.sample_weight is None else data.sample_weight.copy()
     )
+    # Mean, scale and axes must not depend on the validation rows.
     weight[params.validation_index] = 0
     n_axes = config.n_components if config.init == "pca" else 0
     pca = config.layout.fit_pca(data.X, weight, n_axes)
     model = config.build(params.seed, pca).to(params.device)
     return start_run(model, pca, data, params)
+
+
+def start_refit(
+    run: TrainingRun, data: TrainingData, params: ResolvedParams, n_epochs: int
+) -> TrainingRun:
+    """Return a run on all rows, of as many steps as some epochs of the first run."""
+    run.free_buffers()
+    all_rows = replace(params, validation_index=np.empty(0, dtype=int))
+    refit = start_at_pca(data, all_rows)
+    # The steps of the best epoch, in epochs of more rows: the schedule is annealed to
+    # zero at that step, where the first run had not reached its end.
+    ratio = run.trainer.n_batches / refit.trainer.n_batches
+    refit.schedule_epochs(round(n_epochs * ratio))
+    # `loss_curve_` shows both runs, one after the other.
+    refit.loss_curve = list(run.loss_curve)
+    refit.validation_loss_curve = run.validation_loss_curve
+    return refit
 
 
 def start_run(
@@ -187,6 +197,7 @@ def shrink_decoder(objective: Objective, pca: PCASolution, batches: Batches) -> 
     model = objective.model
     if not isinstance(model.decoder, LinearSkip):
         return
+    # The decoder's axes are linear in the shrinkage; nothing else is built anew.
     rows, losses = batches.sample(SUMMARY_ROWS), {}
     for shrinkage in model.loss.shrinkages:
         model.decoder.axes.copy_(linear_maps(model, pca, shrinkage)[1])
@@ -203,7 +214,7 @@ def improves_on_pca(run: TrainingRun) -> bool:
     """
     if not run.model.regularizer.compare_with_pca:
         return True
-    losses = []
+    losses = []  # at the best epoch, and of PCA
     for state in (run.state.best, run.state.start):
         run.state.load(state)
         losses.append(run.trainer.objective.validation_losses(run.validation))
@@ -300,13 +311,16 @@ def summarize_components(run: TrainingRun, config) -> tuple[np.ndarray, int]:
     n_rows = max(100, min(SUMMARY_ROWS, SUMMARY_DECODINGS // k))
     shares = run.trainer.objective.explained_shares(batches.sample(n_rows))
     ratio = np.diff(shares, prepend=0.0)[:k]
+    # A length explains no variance: the columns of lengths are zero.
+    ratio = np.append(ratio, np.zeros(config.layout.n_lengths))
 
     some = batches.sample(SUMMARY_ROWS)
     codes = torch.cat([run.model.encode(rows) for rows, _ in some.blocks()])
-    weight = some.weight / some.weight.sum()  # (n_samples,)
+    weight = some.weight / some.weight.sum()
+    # (n_components,)
     variances = (weight @ (codes - weight @ codes).square()).cpu().numpy()[:k]
     n_active = int(run.model.regularizer.active_components(variances).sum())
-    return np.append(ratio, np.zeros(config.layout.n_lengths)), n_active
+    return ratio, n_active
 
 
 @torch.no_grad()
@@ -322,13 +336,16 @@ def codes_to_store(model, batches: Batches, layout) -> tuple[np.ndarray, np.ndar
     if rows.weight is None:
         positions = (quantiles * len(rows)).astype(int)
     else:
+        # The inverse of the rows' weighted distribution function.
         ends = np.cumsum(rows.weight)
         positions = np.searchsorted(ends, quantiles * ends[-1], side="right")
     some = rows.subset(positions)
+    # In the model's type; `encode` takes blocks, not to exceed the memory.
     tensors = (torch.from_numpy(some[b]).to(model.offset) for b in some.blocks())
     codes = torch.cat([model.encode(tensor) for tensor in tensors]).cpu().numpy()
     regularizer, k = model.regularizer, codes.shape[1]
     if not regularizer.is_noop and prior_codes(regularizer, 1, k, seed=0) is not None:
         codes = codes[:0]
-    lengths = layout.lengths(some.X[some.index])  # (n_stored, n_lengths)
+    # (n_stored, n_lengths)
+    lengths = layout.lengths(some.X[some.index])
     return codes, lengths.astype(codes.dtype)

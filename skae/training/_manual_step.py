@@ -145,6 +145,7 @@ class CastParameter:
     """
 
     def __init__(self, parameter: nn.Parameter, dtype: torch.dtype):
+        # Filled before every forward pass: the optimizer changes the master weight.
         self.data = torch.empty_like(parameter.data, dtype=dtype)
         self.grad = torch.empty_like(self.data)
         self.load = partial(self.data.copy_, parameter.data)
@@ -164,6 +165,7 @@ def lay_out_linear(layer: HeLinear, x: Buffer) -> ForwardBackward:
     if weight.dtype != x.value.dtype:
         weight, bias = (CastParameter(p, x.value.dtype) for p in (weight, bias))
         copies = [weight, bias]
+    # (n_rows, n_outputs)
     shape = len(x.value), layer.out_features
     y = Buffer(x.value.new_empty(shape), x.value.new_empty(shape))
     product = partial(torch.addmm, bias.data, x.value, weight.data.T, out=y.value)
@@ -171,6 +173,7 @@ def lay_out_linear(layer: HeLinear, x: Buffer) -> ForwardBackward:
         partial(torch.mm, y.gradient.T, x.value, out=weight.grad),
         partial(torch.sum, y.gradient, 0, out=bias.grad),
     ]
+    # Nothing needs the gradient by the encoder's input.
     if x.gradient is not None:
         backward.append(partial(torch.mm, y.gradient, weight.data, out=x.gradient))
     return ForwardBackward(
@@ -205,10 +208,12 @@ def lay_out_linear_skip(module: LinearSkip, x: Buffer) -> ForwardBackward:
     if axes.dtype != x.value.dtype:
         axes = CastParameter(axes, x.value.dtype)
         copies = [axes]
+    # In place, on the output of the network.
     add = partial(y.value.addmm_, x.value, axes.data.T)
     differentiate = partial(torch.mm, y.gradient.T, x.value, out=axes.grad)
     backward = [differentiate, *(copy.store for copy in copies), *backward]
-    if x.gradient is not None:  # added to what the network's operations have written
+    # Added to what the operations of the network have written.
+    if x.gradient is not None:
         backward.append(partial(x.gradient.addmm_, y.gradient, axes.data))
     return ForwardBackward(
         y, [*forward, *(copy.load for copy in copies), add], backward
@@ -240,7 +245,8 @@ def loss_and_grad(
         loss = torch.dot(residual, residual) / residual.numel()
         residual.mul_(2 / residual.numel())
         return loss
-    weights = 1.0 if weights is None else weights.unsqueeze(1)  # (n_samples, 1)
+    # (n_samples, 1)
+    weights = 1.0 if weights is None else weights.unsqueeze(1)
     DERIVATIVES[elementwise](output, target, grad).mul_(weights / target.numel())
     return (weights * elementwise(output, target)).mean()
 
@@ -270,6 +276,7 @@ class ManualGradient:
             decoder = lay_out(model.decoder, encoder.output)
             self.steps[n_rows] = x, join(encoder, decoder, model.offset, rows.dtype)
         x, (output, forward, backward) = self.steps[n_rows]
+        # The noise is drawn for every batch anew.
         x.copy_(model.noise.corrupt(rows, self.objective.generator))
         for operation in forward:
             operation()
@@ -299,7 +306,8 @@ def join(
     )
     if steps.output.value.dtype != dtype:
         steps = cast_output(steps, dtype)
-    if offset.any():  # it is zero in standardized units
+    # It is zero in standardized units.
+    if offset.any():
         steps.forward.append(partial(steps.output.value.add_, offset))
     return steps
 

@@ -51,9 +51,11 @@ class Objective:
     def __init__(self, model: Autoencoder, mean, scale, seed, compute_dtype):
         self.model = model
         self.compute_dtype = compute_dtype
+        # Not the global generator, which other threads may use or reset.
         self.generator = torch.Generator(model.offset.device).manual_seed(seed)
         self.uses_global_rng = False
-        mean = torch.tensor(mean).to(model.offset)  # a copy: it may be memory-mapped
+        # A copy, since the array may be memory-mapped and read-only.
+        mean = torch.tensor(mean).to(model.offset)
         self.target = partial(model.loss.target, mean=mean, scale=scale)
         set_generator(model, self.generator)
 
@@ -75,7 +77,9 @@ class Objective:
             self.generator,
         )
         inputs, target = model.adapter.read(rows), self.target(rows)
+        # The noise is on the encoder's input; the target is clean.
         noisy = model.noise.corrupt(inputs, generator)
+        # (n_samples, n_components)
         codes = model.pad(model.encode_inputs(noisy))
         training_codes = regularizer.training_codes(codes, generator)
         losses = self._reconstruction_losses(training_codes, target)
@@ -93,6 +97,7 @@ class Objective:
         """
         n_codes = len(codes) // len(target)
         targets = target.expand(n_codes, *target.shape).flatten(0, 1)
+        # (n_codes * n_samples, n_outputs)
         output = self.model.decode(codes)
         losses = self.model.adapter.sample_loss(output, targets)
         return losses.unflatten(0, (n_codes, -1)).mean(dim=0)
@@ -105,6 +110,7 @@ class Objective:
         """
         model, losses = self.model.eval(), []
         for rows, weights in batches.blocks():
+            # Without penalties the validation loss is the reconstruction loss.
             if model.regularizer.is_noop:
                 output = model.decode(model.encode(rows))
                 block = model.adapter.sample_loss(output, self.target(rows))
@@ -119,6 +125,7 @@ class Objective:
         target = self.target(rows)
         inputs, generator = model.adapter.read(rows), validation_generator(rows)
         codes = model.pad(model.encode_inputs(inputs))
+        # Such as draws from a posterior: the mean loss over several codes of a row.
         views = regularizer.validation_codes(codes)
         losses = [self._reconstruction_losses(view, target) for view in views]
         losses = sum(losses) / len(losses)
@@ -134,7 +141,7 @@ class Objective:
 
     @torch.no_grad()
     def null_loss(self, batches: Batches) -> float:
-        """Return the weighted mean loss of the constant model, which returns the mean."""
+        """Return the weighted mean loss of a constant model, which returns the mean."""
         model, total = self.model, 0.0
         for rows, weights in batches.blocks():
             constant = model.offset.expand(len(rows), -1)
@@ -154,10 +161,13 @@ class Objective:
         model, total = self.model, 0.0
         for rows, weights in batches.blocks():
             codes, target = model.encode(rows), self.target(rows)
+            # One decoding for each prefix; the rows are few.
             positions = torch.arange(codes.shape[1], device=codes.device)
             outputs = (model.decode(codes * (positions <= j)) for j in positions)
             losses = [model.adapter.sample_loss(output, target) for output in outputs]
+            # (n_components, n_samples) @ (n_samples,)
             total = total + (torch.stack(losses) @ weights).cpu().numpy()
+        # Without variance nothing is left to explain.
         mean_losses = total / float(batches.weight.sum())
         return 1 - mean_losses / (self.null_loss(batches) or 1.0)
 
@@ -167,6 +177,7 @@ class Objective:
         Such parts are made to draw from `generator` in every step. The trial changes
         neither the generator nor running statistics.
         """
+        # The trial needs two rows, for batch normalization.
         state = self.generator.get_state()
         buffers = [buffer.clone() for buffer in self.model.buffers()]
         rows, _ = next(batches.sample(2).blocks())

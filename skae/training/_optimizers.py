@@ -43,12 +43,15 @@ class FlatParameters:
         trained = [p for p in module.parameters() if p.requires_grad]
         decayed = [p for p in trained if p.ndim > 1 and id(p) not in undecayed]
         chosen = {id(p) for p in decayed}
+        # Decayed first, so that they are one slice of the vector.
         self.parameters = decayed + [p for p in trained if id(p) not in chosen]
         self.values = torch.cat([p.detach().ravel() for p in self.parameters])
         self.gradient = torch.zeros_like(self.values)
         start = 0
         for p in self.parameters:
             position = slice(start, start + p.numel())
+            # Views: steps on the vector change the module, and `backward` writes
+            # gradients into the other vector.
             p.data = self.values[position].view_as(p)
             p.grad = self.gradient[position].view_as(p)
             start = position.stop
@@ -133,6 +136,7 @@ class Adam:
         loss, flat = closure(), self.flat
         learning_rate = factor * self.learning_rate
         self.n_steps += 1
+        # The order of PyTorch: weights decay before the step.
         if self.decoupled:
             flat.decayed.mul_(1 - learning_rate * self.alpha)
         elif self.alpha:
@@ -169,9 +173,11 @@ class TorchOptimizer:
     def step(self, closure: Callable, factor: float) -> Tensor:
         """Take a step at `factor` times the learning rates, and return the loss."""
         groups = self.optimizer.param_groups
+        # The schedule multiplies the rates with which the optimizer was built.
         for group, learning_rate in zip(groups, self.learning_rates, strict=True):
             group["lr"] = factor * learning_rate
-        losses = []  # L-BFGS calls the closure several times
+        # L-BFGS calls the closure several times; the first loss is before the step.
+        losses = []
 
         def penalized():
             losses.append(closure())

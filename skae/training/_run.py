@@ -42,6 +42,7 @@ class BestState:
 
     def tensors(self) -> list[Tensor]:
         """Return what training changes: parameters, and buffers of the networks."""
+        # Listed anew every time: a module may replace its buffers by other tensors.
         networks = self.model.encoder, self.model.decoder
         return [self.values, *(b for network in networks for b in network.buffers())]
 
@@ -110,21 +111,25 @@ class TrainingRun:
         self.loss_curve = []
         self.validation_loss_curve = []
         self.best_iter = self.n_dropped = self.n_remaining = 0
+        # Flags of how the run ended.
         self.stopped = self.diverged = self.reverted = self.worsened = False
         self.model = trainer.objective.model
         self.state = BestState(self.model, trainer.flat.values)
         self.evaluation = validation or trainer.batches.sample(EVALUATION_ROWS)
-        self.start_loss = None
+        # Computed when the first epochs are scheduled.
+        self.start_loss = self.null_loss = np.nan
+        self.best_loss = self.loss_limit = np.inf
 
     def schedule_epochs(
         self, n_epochs: int, schedule=warmup_cosine, n_iter_no_change=np.inf, tol=0.0
     ) -> None:
         """Schedule epochs that start from the current state."""
         self.state.load(self.state.current)
-        if self.start_loss is None:
+        if np.isnan(self.start_loss):
             objective = self.trainer.objective
             self.start_loss = objective.validation_loss(self.evaluation)
             self.null_loss = objective.null_loss(self.evaluation)
+            # Without validation rows every epoch is kept, whatever its loss.
             self.best_loss = self.start_loss if self.validation else np.inf
             self.loss_limit = DIVERGENCE * max(self.start_loss, self.null_loss)
         self.epochs = self.trainer.epochs(n_epochs, schedule)
@@ -143,7 +148,8 @@ class TrainingRun:
         """Train for one epoch, evaluate the model, and keep it if it is the best."""
         n = self.n_scheduled
         self.model.regularizer.set_progress(1 - self.n_remaining / n if n else 1.0)
-        self.state.load(self.state.current)  # callbacks may have loaded the best state
+        # Callbacks may have loaded the best state.
+        self.state.load(self.state.current)
         loss = evaluated = next(self.epochs)
         self.n_remaining -= 1
         if self.validation:
@@ -152,6 +158,7 @@ class TrainingRun:
         self.loss_curve.append(loss)
         improved = evaluated < self.best_loss * (1 - self.tol)
         self.n_no_change = 0 if improved else self.n_no_change + 1
+        # A NaN fails every comparison, so that it counts as divergence.
         self.diverged = not (np.isfinite(loss) and evaluated <= self.loss_limit)
         if self.diverged:
             return
@@ -172,6 +179,7 @@ class TrainingRun:
         if self.validation or not self.loss_curve:
             return
         loss = self.trainer.objective.validation_loss(self.evaluation)
+        # A small increase may be rounding, and is no reason for a warning.
         self.worsened = loss - self.start_loss > WORSENING * self.null_loss
         self.reverted = loss > self.start_loss
         if self.reverted:
@@ -185,6 +193,7 @@ class TrainingRun:
         self.state.load(self.state.best)
         generator, model = self.trainer.objective.generator, self.model.eval()
         if copied:
+            # A generator cannot be copied; its place in the copy is None.
             model = copy.deepcopy(model, {id(generator): None})
         else:
             set_generator(model, None)

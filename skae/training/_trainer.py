@@ -76,7 +76,7 @@ class Trainer:
         # A product and its two derivatives, each a multiplication and an addition.
         n_operations = 6 * n_products(objective.model) * batch_size
         self.n_threads = n_threads if n_operations > SMALL_STEP else 1
-        # Writes the gradient of a batch, and returns the loss.
+        # `gradient(rows, weights)` writes the gradient and returns the loss.
         self.gradient: Callable = (
             _manual_step.manual_gradient(objective) or self.autograd
         )
@@ -109,6 +109,7 @@ class Trainer:
         for epoch in range(n_epochs):
             self.objective.model.train()
             losses = []
+            # Drawn before the steps, whose noise uses the same generator.
             batches = self.batches.shuffled(n_batches, generator)
             with isolated_torch(self.n_threads):
                 for step, batch in enumerate(batches, start=epoch * n_batches):
@@ -117,4 +118,5 @@ class Trainer:
                         lambda b=batch: self.gradient(*b), factor
                     )
                     losses.append(loss)
+            # One transfer from the device for an epoch, not one for each step.
             yield float(torch.stack(losses).mean())
