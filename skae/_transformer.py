@@ -523,7 +523,7 @@ class AutoencoderTransformer(
             # The rows need not stay in memory between two calls.
             result.run.free_data()
         attributes["_run"] = result.run if may_continue else None
-        vars(self).update(attributes, **metadata)
+        self.__dict__.update(attributes, **metadata)
 
     def transform(self, X):
         """Encode rows.
@@ -844,7 +844,7 @@ class AutoencoderTransformer(
         """Return an estimator with the same attributes, without copying the model."""
         # Callbacks copy an estimator after each epoch.
         copied = type(self).__new__(type(self))
-        vars(copied).update(vars(self))
+        copied.__dict__.update(vars(self))
         if vars(self).get("_run"):  # further training would change both
             copied._run = None
         return copied

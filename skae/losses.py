@@ -287,7 +287,7 @@ class CrossEntropy(Part):
     domain = (-np.inf, np.inf)  # the layout of rows validates tokens
     shrinkages = SHRINKAGES
 
-    def __init__(self, n_tokens="auto"):
+    def __init__(self, n_tokens: str | int = "auto"):
         self.n_tokens = n_tokens
 
     @property

@@ -170,7 +170,7 @@ class GaussianNoise(Noise):
 
     _parameter_constraints = {"scale": [Interval(Real, 0, None, closed="left")]}
 
-    def __init__(self, scale=0.1):
+    def __init__(self, scale: float = 0.1):
         self.scale = scale
 
     @property
@@ -225,7 +225,7 @@ class MaskingNoise(Noise):
 
     _parameter_constraints = {"fraction": [FRACTION]}
 
-    def __init__(self, fraction=0.3):
+    def __init__(self, fraction: float = 0.3):
         self.fraction = fraction
 
     @property
@@ -281,7 +281,7 @@ class SwapNoise(Noise):
 
     _parameter_constraints = {"fraction": [FRACTION]}
 
-    def __init__(self, fraction=0.15):
+    def __init__(self, fraction: float = 0.15):
         self.fraction = fraction
 
     @property

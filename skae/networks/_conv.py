@@ -1,7 +1,7 @@
 """Convolutional networks: encoders and decoders of images and of signals."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from numbers import Integral
@@ -253,12 +253,12 @@ class Conv(Network):
 
     def __init__(
         self,
-        shape=None,
+        shape: Sequence[int] | None = None,
         *,
-        channels=(16, 32),
-        kernel_size=3,
-        hidden_layer_sizes=(128,),
-        activation="silu",
+        channels: Sequence[int] = (16, 32),
+        kernel_size: int = 3,
+        hidden_layer_sizes: Sequence[int] = (128,),
+        activation: str = "silu",
     ):
         self.shape = shape
         self.channels = channels

@@ -107,7 +107,13 @@ class MLP(Network):
         "dropout": [Interval(Real, 0, 1, closed="left")],
     }
 
-    def __init__(self, hidden_layer_sizes="auto", *, activation="silu", dropout=0.0):
+    def __init__(
+        self,
+        hidden_layer_sizes: str | Sequence[int] = "auto",
+        *,
+        activation: str = "silu",
+        dropout: float = 0.0,
+    ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.dropout = dropout

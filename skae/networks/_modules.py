@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Sequence
 from numbers import Integral
 
 import torch
@@ -120,7 +121,12 @@ class Modules(Network):
         "shape": [tuple, list, None],
     }
 
-    def __init__(self, encoder, decoder, shape=None):
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        shape: Sequence[int] | None = None,
+    ):
         self.encoder = encoder
         self.decoder = decoder
         self.shape = shape
@@ -135,7 +141,8 @@ class Modules(Network):
     __hash__ = Network.__hash__
 
     def __sklearn_clone__(self):
-        return type(self)(*self._copies(), shape=self.shape)
+        encoder, decoder = self._copies()
+        return type(self)(encoder, decoder, shape=self.shape)
 
     def shaped(self, shape):
         """Return a copy that holds a shape: the network's own, or else that of rows."""

@@ -1,5 +1,6 @@
 """Recurrent networks: encoders and decoders of sequences."""
 
+from collections.abc import Sequence
 from numbers import Integral
 
 import torch
@@ -158,7 +159,14 @@ class Recurrent(Network):
         "bidirectional": ["boolean"],
     }
 
-    def __init__(self, shape=None, *, cell="lstm", hidden_size=64, bidirectional=False):
+    def __init__(
+        self,
+        shape: Sequence[int] | None = None,
+        *,
+        cell: str = "lstm",
+        hidden_size: int = 64,
+        bidirectional: bool = False,
+    ):
         self.shape = shape
         self.cell = cell
         self.hidden_size = hidden_size

@@ -109,7 +109,7 @@ class Contractive(WeightedRegularizer):
 
     _parameter_constraints = {"weight": [NON_NEGATIVE]}
 
-    def __init__(self, weight=0.1):
+    def __init__(self, weight: float = 0.1):
         self.weight = weight
 
     def encoder_penalty(self, encode, x, weights, generator) -> Tensor:

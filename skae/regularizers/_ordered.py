@@ -60,7 +60,7 @@ class Ordered(Regularizer):
 
     _parameter_constraints = {"full": [Interval(Real, 0, 1, closed="both")]}
 
-    def __init__(self, full=0.5):
+    def __init__(self, full: float = 0.5):
         self.full = full
 
     def training_codes(self, codes: Tensor, generator: torch.Generator) -> Tensor:

@@ -147,7 +147,7 @@ class MMD(NormalPrior, WeightedRegularizer):
 
     _parameter_constraints = {"weight": [NON_NEGATIVE]}
 
-    def __init__(self, weight=10.0):
+    def __init__(self, weight: float = 10.0):
         self.weight = weight
 
     def batch_penalty(self, codes, losses, weights, generator) -> Tensor:
@@ -205,7 +205,7 @@ class Adversarial(NormalPrior, WeightedRegularizer):
 
     _parameter_constraints = {"weight": [NON_NEGATIVE]}
 
-    def __init__(self, weight=0.3):
+    def __init__(self, weight: float = 0.3):
         self.weight = weight
 
     def build(self, n_features: int, n_components: int) -> "Discriminator":

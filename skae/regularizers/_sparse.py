@@ -95,7 +95,7 @@ class Sparse(WeightedRegularizer):
         "target": [Interval(Real, 0, 1, closed="neither"), None],
     }
 
-    def __init__(self, weight=0.01, *, target=None):
+    def __init__(self, weight: float = 0.01, *, target: float | None = None):
         self.weight = weight
         self.target = target
 
@@ -158,7 +158,7 @@ class TopK(Regularizer):
     _parameter_constraints = {"k": [Interval(Integral, 1, None, closed="left")]}
     collapse_hint = "Raise the regularizer's k."
 
-    def __init__(self, k=8):
+    def __init__(self, k: int = 8):
         self.k = k
 
     def build(self, n_features: int, n_components: int) -> Regularizer:

@@ -117,7 +117,7 @@ class Variational(NormalPrior, Regularizer):
         "warm_up": [Interval(Real, 0, 1, closed="both")],
     }
 
-    def __init__(self, beta=1.0, *, n_samples=1, warm_up=0.0):
+    def __init__(self, beta: float = 1.0, *, n_samples: int = 1, warm_up: float = 0.0):
         self.beta = beta
         self.n_samples = n_samples
         self.warm_up = warm_up

@@ -214,11 +214,12 @@ def improves_on_pca(run: TrainingRun) -> bool:
     """
     if not run.model.regularizer.compare_with_pca:
         return True
-    losses = []  # at the best epoch, and of PCA
-    for state in (run.state.best, run.state.start):
-        run.state.load(state)
-        losses.append(run.trainer.objective.validation_losses(run.validation))
-    return is_significantly_lower(*losses, run.validation.weight.cpu())
+    objective, rows = run.trainer.objective, run.validation
+    run.state.load(run.state.best)
+    losses = objective.validation_losses(rows)
+    run.state.load(run.state.start)
+    losses_of_pca = objective.validation_losses(rows)
+    return is_significantly_lower(losses, losses_of_pca, rows.weight.cpu())
 
 
 def is_significantly_lower(losses, reference, weight) -> bool:

@@ -186,7 +186,8 @@ def lay_out_linear(layer: HeLinear, x: Buffer) -> ForwardBackward:
 @lay_out.register
 def lay_out_fully_connected(network: FullyConnected, x: Buffer) -> ForwardBackward:
     """Return the operations of linear layers with activations between them."""
-    forward, backward = [], []
+    forward: list[Callable] = []
+    backward: list[Callable] = []
     activate, differentiate = ACTIVATIONS[type(network.activation)]
     for layer in network.hidden:
         y, *linear = lay_out(layer, x)

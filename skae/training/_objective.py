@@ -158,7 +158,7 @@ class Objective:
         shares : ndarray of shape (n_components,)
             The share that the first 1, 2, ... components explain, with the others at 0.
         """
-        model, total = self.model, 0.0
+        model, total = self.model, np.zeros(1)
         for rows, weights in batches.blocks():
             codes, target = model.encode(rows), self.target(rows)
             # One decoding for each prefix; the rows are few.

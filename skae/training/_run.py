@@ -108,8 +108,8 @@ class TrainingRun:
         self.trainer = trainer
         self.pca = pca
         self.validation = validation
-        self.loss_curve = []
-        self.validation_loss_curve = []
+        self.loss_curve: list[float] = []
+        self.validation_loss_curve: list[float] = []
         self.best_iter = self.n_dropped = self.n_remaining = 0
         # Flags of how the run ended.
         self.stopped = self.diverged = self.reverted = self.worsened = False

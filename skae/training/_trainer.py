@@ -95,7 +95,7 @@ class Trainer:
 
     def free_buffers(self) -> None:
         """Free the memory that was laid out for steps."""
-        if self.gradient != self.autograd:
+        if isinstance(self.gradient, _manual_step.ManualGradient):
             self.gradient.steps.clear()
 
     @property
