@@ -175,14 +175,14 @@ class Recurrent(Network):
     def shaped(self, shape):
         """Return a copy that holds a shape: the network's own, or else that of rows."""
         self._validate_params()
-        own = self.shape or (shape if len(shape) > 1 else (*shape, 1))
+        own = tuple(self.shape or (shape if len(shape) > 1 else (*shape, 1)))
         if len(own) != 2 or not all(isinstance(n, Integral) and n > 0 for n in own):
             raise ValueError(
                 f"Got shape={own!r}, but expected (length, features), two positive "
                 "integers. Set the network's shape to that of a sequence."
             )
         check_n_entries(own, shape)
-        return clone(self).set_params(shape=tuple(own))
+        return clone(self).set_params(shape=own)
 
     def __call__(self, n_features, n_components, n_samples):
         shape = self.shaped((n_features,)).shape

@@ -2,6 +2,7 @@
 
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -158,7 +159,9 @@ class Objective:
         shares : ndarray of shape (n_components,)
             The share that the first 1, 2, ... components explain, with the others at 0.
         """
-        model, total = self.model, np.zeros(1)
+        model = self.model
+        # Becomes an array of shape (n_components,).
+        total: Any = 0.0
         for rows, weights in batches.blocks():
             codes, target = model.encode(rows), self.target(rows)
             # One decoding for each prefix; the rows are few.
