@@ -131,7 +131,7 @@ class ModelConfig:
         k, n_inputs = self.n_components, math.prod(self.layout.network_shape)
         # Both are built at once: they may share weights.
         encoder, decoder = self.network(n_inputs, k, self.n_samples)
-        if check:
+        if check and getattr(self.network, "needs_trial", True):
             check_network("encoder", encoder, n_inputs, k)
             check_network("decoder", decoder, k, n_inputs)
         if self.init == "pca":

@@ -91,6 +91,7 @@ class Network(Part):
     """
 
     time_axis: int | None = None
+    needs_trial: bool = True
 
     def shaped(self, shape: tuple[int, ...]) -> "Network":
         """Return the network for rows of a shape; by default the network itself.

@@ -243,6 +243,7 @@ class Conv(Network):
     """
 
     time_axis = -1  # rows are (channels, length)
+    needs_trial = False
     _parameter_constraints = {
         "shape": [tuple, list, None],
         "channels": [tuple, list],

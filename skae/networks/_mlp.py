@@ -101,6 +101,7 @@ class MLP(Network):
     [(32, 10), (32,), (2, 32), (2,)]
     """
 
+    needs_trial = False
     _parameter_constraints = {
         "hidden_layer_sizes": [StrOptions({"auto"}), tuple, list],
         "activation": [StrOptions(set(ACTIVATIONS))],

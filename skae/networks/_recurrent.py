@@ -152,6 +152,7 @@ class Recurrent(Network):
     """
 
     time_axis = 0  # rows are (length, features)
+    needs_trial = False
     _parameter_constraints = {
         "shape": [tuple, list, None],
         "cell": [StrOptions(set(CELLS))],

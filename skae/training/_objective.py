@@ -63,10 +63,10 @@ class Objective:
     def loss(self, rows: Tensor, weights: Tensor | None) -> Tensor:
         """Return the weighted mean training loss of a batch, a scalar."""
         rng = SeededDispatch(self.generator) if self.uses_global_rng else nullcontext()
-        is_mixed = self.compute_dtype != rows.dtype
-        autocast = torch.autocast(rows.device.type, self.compute_dtype, enabled=True)
-        precision = autocast if is_mixed else nullcontext()
-        with rng, precision, eval_norms_for_single_row(self.model, len(rows)):
+        mixed: Any = nullcontext()
+        if self.compute_dtype != rows.dtype:
+            mixed = torch.autocast(rows.device.type, self.compute_dtype)
+        with rng, mixed, eval_norms_for_single_row(self.model, len(rows)):
             losses = self._training_losses(rows, weights)
         return losses.mean() if weights is None else (weights * losses).mean()
 
