@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -171,21 +172,21 @@ def split_batches(
     data: TrainingData, params: ResolvedParams, pca: PCASolution
 ) -> tuple[Batches, Batches | None]:
     """Return the training rows and the validation rows, or None without any."""
-
-    def batches(X, weight=None, index=None):
-        width, dtype = params.config.layout.n_outputs, params.config.dtype
-        rows = StandardizedRows(X, pca.mean, pca.scale, weight, index, width)
-        return Batches(rows, getattr(torch, dtype), params.device)
-
-    X, weight, validation_index = data.X, data.sample_weight, params.validation_index
+    config, validation_index = params.config, params.validation_index
+    rows = partial(
+        StandardizedRows, mean=pca.mean, scale=pca.scale, width=config.layout.n_outputs
+    )
+    batches = partial(Batches, dtype=getattr(torch, config.dtype), device=params.device)
+    X, weight = data.X, data.sample_weight
     if not len(validation_index):
-        validation = None if data.X_val is None else batches(data.X_val)
-        return batches(X, weight), validation
+        validation = None if data.X_val is None else batches(rows(data.X_val))
+        return batches(rows(X, weight=weight)), validation
     training_index = np.setdiff1d(np.arange(X.shape[0]), validation_index)
-    return tuple(
-        batches(X, None if weight is None else weight[index], index)
+    training, validation = (
+        batches(rows(X, weight=None if weight is None else weight[index], index=index))
         for index in (training_index, validation_index)
     )
+    return training, validation
 
 
 @torch.no_grad()
