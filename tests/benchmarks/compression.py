@@ -1,22 +1,22 @@
-"""Bytes per row against error: skae, PCA with the same coder, zstd and JPEG.
+"""Bytes per row against error: skae, PCA with the same coding, zstd and JPEG.
 
-Models learn from 75 % of a set (of MNIST: 6000 training images) at their default
-parameters; the other rows (2000 test images) are compressed in one call. The measure is
-the fraction of variance unexplained, FVU: the squared error on these rows over their
-squared deviation from the training mean. Images are measured in grey values, tables
-after standardization. Bytes include headers and histograms, but no model.
+Models are trained with default parameters on 75 % of a data set (6000 training images
+of MNIST). Other rows (2000 test images) are compressed in one call. The measure is the
+fraction of variance unexplained, FVU: the squared error on these rows divided by their
+squared deviation from the training mean. Images are measured in gray values, tables
+after standardization. Bytes include headers, but not the model.
 
-- `skae` and `pca` are `AutoencoderTransformer`, the second with `max_iter=0`. They are
-  tried with several numbers of components and values of `added_error`.
+- `skae` and `pca` are `AutoencoderTransformer`, the second with `max_iter=0`, with
+  several numbers of components and values of `added_error`.
 - `zstd` is level 19 on values that are rounded to multiples of a step, by rows or by
   columns, whichever is smaller. The step is the same for all columns.
 - `jpeg` is one picture in which all images are tiles, so that there is one header.
 
-Of each method's points those are kept at which no other one is smaller and better.
+Of each method's points, those are kept at which no other one is smaller and better.
 
     python tests/benchmarks/compression.py [--data FOLDER] [--table FILE] [--plot FILE]
 
-FOLDER holds mnist.npz with `X_train` and `X_test` of 784 grey values from 0 to 255,
+FOLDER holds mnist.npz with `X_train` and `X_test` of 784 gray values from 0 to 255,
 FILE arrays of the same names, or `X`. Needs zstandard and pillow, and matplotlib for
 the plot.
 """
@@ -52,13 +52,13 @@ COLORS = {"skae": "C0", "pca": "C1", "zstd": "C2", "jpeg": "C3"}
 
 @dataclass(frozen=True)
 class Data:
-    """Rows to learn from, rows to compress, and how they are measured."""
+    """Training rows, rows to compress, and the measure of the error."""
 
     name: str
     train: np.ndarray
     test: np.ndarray
     components: tuple[int, ...]
-    grey: float | None = None  # the whitest value of images
+    gray: float | None = None  # largest value of images
 
     def fvu(self, rows: np.ndarray) -> float:
         """Return the fraction of variance unexplained by reconstructed test rows."""
@@ -73,7 +73,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Point:
-    """What a method achieved at one setting."""
+    """The result of a method at one setting."""
 
     method: str
     setting: str
@@ -94,7 +94,7 @@ def model(data_name: str, k: int, max_iter) -> AutoencoderTransformer:
 
 
 def autoencoder(data: Data, max_iter="auto", method="skae") -> Iterator[Point]:
-    """Yield points of an estimator that codes rows."""
+    """Yield points of an estimator that compresses rows."""
     for k in data.components:
         fitted = model(data.name, k, max_iter)
         for added in ADDED:
@@ -105,12 +105,12 @@ def autoencoder(data: Data, max_iter="auto", method="skae") -> Iterator[Point]:
 
 
 def pca(data: Data) -> Iterator[Point]:
-    """Yield points of PCA with the same quantiser and coder."""
+    """Yield points of PCA with the same quantization and coding."""
     return autoencoder(data, max_iter=0, method="pca")
 
 
 def zstd(data: Data) -> Iterator[Point]:
-    """Yield points of rounded values and a general coder."""
+    """Yield points of rounded values, compressed by zstd."""
     for step in STEPS * data.train.std():
         n_bytes, rows = rounded(data, step)
         yield Point("zstd", f"step={step:.3g}", n_bytes / len(rows), data.fvu(rows))
@@ -127,20 +127,20 @@ def rounded(data: Data, step: float) -> tuple[int, np.ndarray]:
 
 def jpeg(data: Data) -> Iterator[Point]:
     """Yield points of all images as one picture, where rows are images."""
-    if data.grey is None:
+    if data.gray is None:
         return
     side, n = int(np.sqrt(data.test.shape[1])), len(data.test)
     n_wide = int(np.sqrt(n))
     n_high = -(-n // n_wide)
     tiles = np.zeros((n_wide * n_high, side, side))
-    tiles[:n] = data.test.reshape(n, side, side) * (255 / data.grey)
+    tiles[:n] = data.test.reshape(n, side, side) * (255 / data.gray)
     grid = tiles.reshape(n_high, n_wide, side, side).swapaxes(1, 2)
     picture = Image.fromarray(np.rint(grid.reshape(n_high * side, -1)).astype(np.uint8))
     for quality in QUALITIES:
         file = io.BytesIO()
         picture.save(file, "JPEG", quality=quality, optimize=True)
         back = np.asarray(Image.open(file), dtype=float).reshape(grid.shape)
-        rows = back.swapaxes(1, 2).reshape(len(tiles), -1)[:n] * (data.grey / 255)
+        rows = back.swapaxes(1, 2).reshape(len(tiles), -1)[:n] * (data.gray / 255)
         size = len(file.getvalue()) / n
         yield Point("jpeg", f"quality={quality}", size, data.fvu(rows))
 
@@ -151,17 +151,17 @@ SETS: dict[str, Data] = {}
 
 
 def digits() -> Data:
-    """Return images of 8 x 8 grey values."""
+    """Return images of 8 x 8 gray values."""
     train, test = train_test_split(datasets.load_digits().data, random_state=0)
-    return Data("digits", train, test, (2, 4, 8, 16, 32), grey=16)
+    return Data("digits", train, test, (2, 4, 8, 16, 32), gray=16)
 
 
 def mnist(folder: Path) -> Data:
-    """Return images of 28 x 28 grey values."""
+    """Return images of 28 x 28 gray values."""
     with np.load(folder / "mnist.npz", allow_pickle=False) as arrays:
         parts = [arrays["X_train"][:6000], arrays["X_test"][:2000]]
     train, test = (part.reshape(len(part), -1).astype(np.float32) for part in parts)
-    return Data("mnist", train, test, (8, 16, 32, 64), grey=255)
+    return Data("mnist", train, test, (8, 16, 32, 64), gray=255)
 
 
 def table(name: str, X: np.ndarray) -> Data:
@@ -203,7 +203,9 @@ def bytes_for(points: list[Point], fvu: float) -> float:
 
 def measure(data: Data) -> dict[str, list[Point]]:
     """Print the points of all methods on a set; return their frontiers."""
-    print(f"\n{data.name}: {data.train.shape} to learn from, {data.test.shape} to code")
+    print(
+        f"\n{data.name}: {data.train.shape} training rows, {data.test.shape} test rows"
+    )
     frontiers = {}
     for name, method in METHODS.items():
         points = list(method(data))
@@ -215,7 +217,7 @@ def measure(data: Data) -> dict[str, list[Point]]:
     return frontiers
 
 
-def summarise(data: Data, frontiers: dict[str, list[Point]]) -> None:
+def summarize(data: Data, frontiers: dict[str, list[Point]]) -> None:
     """Print the bytes per row that methods need for some errors."""
     print(f"\n{data.name}: bytes per row at FVU " + ", ".join(map(str, TARGETS)))
     for name, points in frontiers.items():
@@ -224,7 +226,7 @@ def summarise(data: Data, frontiers: dict[str, list[Point]]) -> None:
 
 
 def bounded(data: Data) -> None:
-    """Print the bytes per row where no entry may be further off than a bound."""
+    """Print the bytes per row with a bound on the error of every entry."""
     print(f"\n{data.name}: bytes per row with a bound, as a share of the range")
     for bound in BOUNDS:
         limit = bound * data.span
@@ -268,7 +270,7 @@ def plot(results: dict[str, dict[str, list[Point]]], path: Path) -> None:
 
 
 def main() -> None:
-    """Run what the command line asks for."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, help="folder with mnist.npz")
     parser.add_argument("--table", type=Path, help="a table, as .npz")
@@ -284,7 +286,7 @@ def main() -> None:
     with threadpool_limits(1):
         for data in loaded:
             results[data.name] = measure(data)
-            summarise(data, results[data.name])
+            summarize(data, results[data.name])
             bounded(data)
     if arguments.plot:
         plot(results, arguments.plot)
