@@ -15,10 +15,12 @@ from skae._codec import Codec
 from skae.compression import _compress
 from skae.compression._compress import (
     MACHINE_DIFFERENCE,
+    choose_steps,
     curvatures,
     decompress,
     max_width,
     quantize,
+    quantized_loss,
     steps_of_width,
 )
 
@@ -84,6 +86,27 @@ def test_components_that_do_not_matter_are_rounded_to_zero(global_random_seed):
     largest = np.abs(codes).max(axis=0)
     steps = steps_of_width(0.01, curvatures(loss, codes), largest)
     assert not quantize(codes, steps)[:, 1].any()
+
+
+class QuadraticCodec:
+    """A codec of which the codes are the rows, with a weighted squared error."""
+
+    weight = np.array([4.0, 1.0, 0.25])
+
+    def losses(self, X, codes):
+        yield slice(len(X)), np.square(X - codes) * self.weight
+
+
+@pytest.mark.parametrize("added_error", [1e-3, 0.1])
+def test_steps_are_wider_where_the_decoder_is_less_sensitive(added_error):
+    rng = np.random.default_rng(0)
+    X, codec = rng.standard_normal((5000, 3)), QuadraticCodec()
+    codes = X + rng.standard_normal((5000, 3))
+    steps = choose_steps(codec, X, codes, added_error)
+    np.testing.assert_allclose(steps / steps[1], [0.5, 1.0, 2.0], rtol=1e-5)
+    before = quantized_loss(codec, X, codes, np.full(3, 1e-6))
+    added = quantized_loss(codec, X, codes, steps) / before - 1
+    assert 0.5 * added_error < added <= added_error * (1 + 1e-6)
 
 
 @pytest.mark.parametrize("start", [1e-9, 1.0, 1e9])
