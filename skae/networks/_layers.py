@@ -90,7 +90,12 @@ def n_products(module: nn.Module) -> int:
     It is one for each parameter, unless a submodule has an attribute `n_products`:
     convolutions and recurrent cells use a parameter several times.
     """
-    if hasattr(module, "n_products"):
-        return module.n_products
-    own = sum(parameter.numel() for parameter in module.parameters(recurse=False))
-    return own + sum(n_products(child) for child in module.children())
+    total, remaining = 0, [module]
+    while remaining:
+        part = remaining.pop()
+        if hasattr(part, "n_products"):
+            total += part.n_products
+        else:
+            total += sum(p.numel() for p in part.parameters(recurse=False))
+            remaining += part.children()
+    return total
