@@ -47,7 +47,7 @@ class Batches:
         ):
             resident = torch.empty(shape, dtype=dtype, device=device)
             for block in rows.blocks():
-                resident[block] = self.read(block)
+                resident[block] = torch.from_numpy(rows[block])
             self.resident = resident
 
     def shuffled(
