@@ -237,39 +237,39 @@ def no_weights(state):
 
 
 def a_billion_units(state):
-    state["_blueprint"]["network"] = MLP((10**9,))
+    state["_config"]["network"] = MLP((10**9,))
 
 
 def negative_units(state):
-    state["_blueprint"]["network"] = MLP((-1,))
+    state["_config"]["network"] = MLP((-1,))
 
 
 def unknown_activation(state):
-    state["_blueprint"]["network"] = MLP((8,), activation="system")
+    state["_config"]["network"] = MLP((8,), activation="system")
 
 
 def unknown_init(state):
-    state["_blueprint"]["init"] = "system"
+    state["_config"]["init"] = "system"
 
 
 def unknown_loss(state):
-    state["_blueprint"]["loss"] = "system"
+    state["_config"]["loss"] = "system"
 
 
 def unknown_dtype(state):
-    state["_blueprint"]["dtype"] = "load"
+    state["_config"]["dtype"] = "load"
 
 
-def extra_in_blueprint(state):
-    state["_blueprint"]["extra"] = 1
+def extra_in_config(state):
+    state["_config"]["extra"] = 1
 
 
-def lost_from_blueprint(state):
-    del state["_blueprint"]["loss"]
+def lost_from_config(state):
+    del state["_config"]["loss"]
 
 
-# Entries of the blueprint, and attributes, that no model has.
-BLUEPRINT = {
+# Entries of the config, and attributes, that no model has.
+CONFIG = {
     "layout": [
         None,
         [64],
@@ -298,12 +298,12 @@ BLUEPRINT = {
     "dtype": [3, None, ["float64"]],
 }
 ATTRIBUTES = {
-    "_blueprint": [None, [1], {}],
+    "_config": [None, [1], {}],
     "module_": [{}, [1], "weights"],
     "mean_": [None, "0", [0.0], np.zeros(3), np.full(24, np.nan)],
     "scale_": [None, "1", 0.0, -1.0, float("nan"), float("inf"), np.ones(2)],
     "n_components_": [None, 7, "3"],
-    "_marks": [None, np.zeros((3, 1)), np.zeros((0, 0))],
+    "_lengths": [None, np.zeros((3, 1)), np.zeros((0, 0))],
     "n_features_in_": [None, 23, "24"],
     "_codes": [None, "0", [[0.0] * 3], np.zeros((9, 2)), np.full((9, 3), np.nan)],
     "_container": [None, "numpy", 3],
@@ -312,9 +312,9 @@ ATTRIBUTES = {
 }
 
 
-def replacing(name, value, blueprint=False):
+def replacing(name, value, config=False):
     def damage(state):
-        (state["_blueprint"] if blueprint else state)[name] = value
+        (state["_config"] if config else state)[name] = value
 
     damage.__name__ = f"{name}={value!r}"
     return damage
@@ -323,8 +323,8 @@ def replacing(name, value, blueprint=False):
 HOSTILE = [
     lost_weight, extra_weight, wrong_shape, wrong_dtype, fractional_count, wrong_type,
     not_finite, no_weights, a_billion_units, negative_units, unknown_activation,
-    unknown_init, unknown_loss, unknown_dtype, extra_in_blueprint, lost_from_blueprint,
-    *(replacing(n, v, blueprint=True) for n, vs in BLUEPRINT.items() for v in vs),
+    unknown_init, unknown_loss, unknown_dtype, extra_in_config, lost_from_config,
+    *(replacing(n, v, config=True) for n, vs in CONFIG.items() for v in vs),
     *(replacing(name, value) for name, vs in ATTRIBUTES.items() for value in vs),
 ]  # fmt: skip
 
