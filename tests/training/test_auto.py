@@ -116,12 +116,12 @@ def test_precision_is_float64_for_small_float64_data(dtype, n_rows, device, prec
 
 def test_precision_is_that_of_weights_and_products():
     params = resolved(100, precision="float32")
-    assert params.compute_dtype == params.model_dtype == torch.float32
+    assert (params.compute_dtype, params.config.dtype) == (torch.float32, "float32")
 
 
 def test_bfloat16_products_have_float32_weights(bfloat16):
     params = resolved(100, precision="bfloat16")
-    assert (params.compute_dtype, params.model_dtype) == (torch.bfloat16, torch.float32)
+    assert (params.compute_dtype, params.config.dtype) == (torch.bfloat16, "float32")
 
 
 def test_bfloat16_is_refused_if_the_device_has_none(monkeypatch):
