@@ -22,9 +22,11 @@ from sklearn.utils.validation import check_is_fitted
 from skae._base import copy_if_default
 from skae._codec import Codec, row_means
 from skae._generation import sample_codes
+from skae._parameters import check_parts, suggestion
 from skae._sklearn import (
     CONTAINERS,
     Interval,
+    InvalidParameterError,
     RealNotInt,
     StrOptions,
     check_feature_names_in,
@@ -454,6 +456,8 @@ class AutoencoderTransformer(
         self : AutoencoderTransformer
             The fitted estimator.
         """
+        # `fit_context` validates the parameters in the first call only.
+        self._validate_params()
         continues = hasattr(self, "module_")
         one_epoch = {"max_iter": 1, "early_stopping": False, "warm_start": True}
         with isolated_torch(), restore_on_error(self):
@@ -472,6 +476,16 @@ class AutoencoderTransformer(
             estimator=self, X=X, y=X, reconstruction_attributes=dict
         )
         return self
+
+    def _validate_params(self):
+        params = self.get_params(deep=False)
+        check_parts(type(self).__name__, params)
+        try:
+            super()._validate_params()
+        except InvalidParameterError as error:
+            (name,) = (n for n in params if f"The {n!r} parameter" in str(error))
+            hint = suggestion(name, params[name])
+            raise InvalidParameterError(f"{error}{hint}") from None
 
     def _validate(self, X, sample_weight, X_val, continues, changes=None):
         """Return validated rows, resolved parameters and attributes of the input."""

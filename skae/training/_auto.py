@@ -60,6 +60,26 @@ def default_recipe(n_rows: int, validation_fraction: float = 0.1) -> Recipe:
     )
 
 
+def check_device(device) -> None:
+    """Raise ValueError if a device does not exist or is not available here."""
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        instead = "'cuda'" if device == "gpu" else "'cpu', 'cuda' or 'mps'"
+        raise ValueError(
+            f"Got device={device!r}, which torch does not have. Set device='auto' or "
+            f"{instead}."
+        ) from None
+    is_missing = (kind == "cuda" and not torch.cuda.is_available()) or (
+        kind == "mps" and not torch.backends.mps.is_available()
+    )
+    if is_missing:
+        raise ValueError(
+            f"Got device={device!r}, but torch finds no such device. Set device='auto' "
+            "or 'cpu', or install a build of torch for it."
+        )
+
+
 def has_bfloat16(device: str) -> bool:
     """Return whether a device multiplies bfloat16 numbers faster than float32."""
     kind = torch.device(device).type
@@ -152,7 +172,9 @@ def resolve_params(params: dict, data: TrainingData, seed: int) -> ResolvedParam
     recipe = default_recipe(n_rows, params["validation_fraction"])
 
     device, precision = str(params["device"]), params["precision"]
-    if device == "auto":
+    if device != "auto":
+        check_device(device)
+    else:
         device = "mps" if torch.backends.mps.is_available() else "cpu"
         device = "cuda" if torch.cuda.is_available() else device
     if precision == "auto":
