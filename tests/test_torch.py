@@ -109,9 +109,7 @@ def test_a_failing_fit_restores_the_number_of_threads():
     X = np.random.default_rng(0).random((30, 4))
     torch.set_num_threads(3)
     with pytest.raises(RuntimeError, match="broken"):
-        AutoencoderTransformer(2, loss=broken).fit(
-            np.random.default_rng(0).random((30, 4))
-        )
+        AutoencoderTransformer(2, loss=broken).fit(X)
     assert torch.get_num_threads() == 3
 
 
