@@ -15,7 +15,6 @@ from skae import MLP, AutoencoderTransformer
 from skae.data._layout import NumericLayout, PaddedLayout
 from skae.data._validation import (
     check_domain,
-    container_of,
     flatten,
     one_row,
     positive_weights,
@@ -303,7 +302,6 @@ def test_several_rows_raise_where_one_is_expected():
     [(np.asarray, "default"), (pd.DataFrame, "pandas"), (pl.DataFrame, "polars")],
 )
 def test_metadata_are_container_and_dtype(convert, container):
-    assert container_of(convert(X)) == container
     _, metadata = validate(convert(X))
     assert metadata == {"_container": container, "_dtype": "float64"}
 
