@@ -119,13 +119,6 @@ def test_lengths_restore_the_padding(axis):
     assert_array_equal(back, walks)
 
 
-def test_one_component_of_a_sequence_is_its_length():
-    layout = PaddedLayout((7, 2), 0)
-    assert layout.n_learned_components(3) == 2
-    with pytest.raises(ValueError, match="n_components=1 for sequences"):
-        layout.n_learned_components(1)
-
-
 def test_weighted_nanmean_ignores_nan():
     weight = RNG.random(90)
     kept = [~np.isnan(column) for column in FLAT_WALKS.T]

@@ -41,10 +41,7 @@ class Layer(nn.Linear):
 
     generator = None
     n_products = 7
-
-    @property
-    def undecayed(self):
-        return [self.weight]
+    undecayed = ("weight",)
 
 
 def test_own_network_is_trained_and_searched_by_name():

@@ -18,6 +18,11 @@ X = RNG.random((23, 7))
 WEIGHT = RNG.uniform(0.5, 1.5, 23)
 WEIGHT /= WEIGHT.mean()
 TOLERANCE = {"float32": 1e-4, "float64": 1e-8}
+MANUAL_LOSSES = [
+    name
+    for name, loss in NUMERIC_LOSSES.items()
+    if loss.elementwise in _manual_step.DERIVATIVES
+]
 MANUAL_ACTIVATIONS = [
     name for name, cls in ACTIVATIONS.items() if cls in _manual_step.ACTIVATIONS
 ]
@@ -60,14 +65,14 @@ def assert_same(trainer, tolerance):
 @pytest.mark.parametrize("activation", MANUAL_ACTIVATIONS)
 def test_gradient_is_that_of_autograd_for_every_activation(activation, precision):
     network = MLP((6, 4), activation=activation)
-    for loss in NUMERIC_LOSSES:
+    for loss in MANUAL_LOSSES:
         trainer = trainer_of(network=network, loss=loss, precision=precision)
         assert_same(trainer, TOLERANCE[precision])
 
 
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["none", "some"])
 @pytest.mark.parametrize("init", ["pca", "random"])
-@pytest.mark.parametrize("loss", NUMERIC_LOSSES)
+@pytest.mark.parametrize("loss", MANUAL_LOSSES)
 def test_gradient_is_that_of_autograd_for_every_loss_and_weight(loss, init, weight):
     for sizes in [(), (5,)]:
         trainer = trainer_of(weight, network=MLP(sizes), init=init, loss=loss)
@@ -80,7 +85,11 @@ def test_weights_change_the_gradient():
     assert (gradient - weighted).abs().max() > 1e-3 * gradient.abs().max()
 
 
-@pytest.mark.parametrize("noise", [*NOISES, lambda batch: batch.roll(1, 0)], ids=str)
+def rolled(batch):
+    return batch.roll(1, 0)
+
+
+@pytest.mark.parametrize("noise", [*NOISES, rolled], ids=[*map(str, NOISES), "own"])
 def test_gradient_is_that_of_autograd_with_noise(noise):
     assert_same(trainer_of(noise=noise), 1e-8)
 

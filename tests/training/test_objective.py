@@ -73,7 +73,9 @@ def global_noise(batch):
 
 
 @pytest.mark.parametrize(
-    ("noise", "is_global"), [(global_noise, True), (GaussianNoise(0.1), False)], ids=str
+    ("noise", "is_global"),
+    [(global_noise, True), (GaussianNoise(0.1), False)],
+    ids=["global", "own generator"],
 )
 def test_parts_that_draw_from_the_global_generator_are_detected(noise, is_global):
     assert objective_of(noise=noise)[0].uses_global_rng == is_global
