@@ -13,6 +13,7 @@ from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
+    clone,
 )
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
@@ -65,6 +66,7 @@ from skae.training._optimizers import SOLVERS
 from skae.training._trainer import constant
 
 DEFAULT_NETWORK = MLP()
+RUN_PARAMS = ("solver", "learning_rate", "alpha", "noise", "precision", "device")
 INPUT_ATTRIBUTES = ("n_features_in_", "feature_names_in_")
 
 COUNT = Interval(Integral, 1, None, closed="left")
@@ -436,8 +438,10 @@ class AutoencoderTransformer(
         """Train for one epoch on the rows of X, from where the last call ended.
 
         The first call computes mean, scale and PCA's solution; later calls keep them.
-        The learning rate is constant. A model that was saved and loaded continues from
-        its weights; the state of its optimizer is lost.
+        The learning rate is constant. Parameters of training, such as `learning_rate`
+        or `noise`, may be changed between calls; then, and after loading a saved model,
+        training continues with a new optimizer. Parameters of the model, such as
+        `n_components` or `regularizer`, may not.
 
         Parameters
         ----------
@@ -503,10 +507,19 @@ class AutoencoderTransformer(
         return data, params, metadata
 
     def _resume(self, data, params):
-        """Return the run of the last fit, or a new run of a model that was loaded."""
-        if self._run is None:
+        """Return the run of the last fit, or a new run from the fitted weights.
+
+        A new run has a new optimizer. It is needed for a model that was loaded, and for
+        parameters of training that were changed by `set_params`.
+        """
+        if self._run is None or self._run_params != self._training_params():
             return run_from_fitted(self, data, params)
         return resume_run(self._run, data, params)
+
+    def _training_params(self):
+        """Return the parameters that are fixed when a run starts."""
+        params = self.get_params(deep=False)
+        return {name: clone(params[name], safe=False) for name in RUN_PARAMS}
 
     def _train(self, run, params, callbacks, X):
         """Run the scheduled epochs, and report each of them to the callbacks."""
@@ -536,6 +549,7 @@ class AutoencoderTransformer(
         if may_continue:
             # The rows need not stay in memory between two calls.
             result.run.free_data()
+            attributes["_run_params"] = self._training_params()
         attributes["_run"] = result.run if may_continue else None
         self.__dict__.update(attributes, **metadata)
 
@@ -866,7 +880,8 @@ class AutoencoderTransformer(
     def __getstate__(self):
         # Arrays, not torch objects: skops refuses those, and a GPU may be missing.
         state = super().__getstate__().copy()
-        state.pop("_run", None)
+        for name in ("_run", "_run_params"):
+            state.pop(name, None)
         if "module_" in state:
             state["module_"] = to_arrays(self.module_)
             state["_config"] = self._config.to_state()

@@ -151,11 +151,14 @@ class ResolvedParams:
     def for_model(self, config: ModelConfig) -> "ResolvedParams":
         """Return the parameters for training a fitted model further.
 
-        Raises ValueError if they describe another model.
+        The noise is the given one. Raises ValueError if other parameters describe
+        another model.
         """
-        for name in ("n_components", "init", "loss"):
+        for name in ("n_components", "init", "loss", "regularizer", "network"):
             fitted, given = getattr(config, name), getattr(self.config, name)
-            if fitted != given and self.share is None:
+            # The components that explain a share are those of the first rows.
+            is_free = name == "n_components" and self.share is not None
+            if fitted != given and not is_free:
                 raise ValueError(
                     f"Got {name}={given!r}, but the model was fitted with {fitted!r}. "
                     "Training continues with the same model. To fit another one, call "
@@ -163,6 +166,7 @@ class ResolvedParams:
                 )
         is_mixed = self.compute_dtype == torch.bfloat16
         dtype = self.compute_dtype if is_mixed else getattr(torch, config.dtype)
+        config = replace(config, noise=self.config.noise)
         return replace(self, config=config, compute_dtype=dtype)
 
 

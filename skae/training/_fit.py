@@ -15,6 +15,7 @@ from skae.data._rows import StandardizedRows
 from skae.data._validation import TrainingData
 from skae.model._autoencoder import LinearSkip
 from skae.model._config import linear_maps
+from skae.noise import as_noise
 from skae.training._auto import ResolvedParams
 from skae.training._batches import Batches
 from skae.training._objective import Objective
@@ -257,6 +258,7 @@ def run_from_fitted(estimator, data: TrainingData, params: ResolvedParams):
     """Return a run that starts from the weights of a fitted estimator."""
     pca = PCASolution(estimator.mean_, estimator.scale_)
     model = copy.deepcopy(estimator.module_).to(params.device)
+    model.noise = as_noise(params.config.noise)
     run = start_run(model, pca, data, params)
     run.n_dropped = estimator._config.n_dropped
     run.loss_curve = list(estimator.loss_curve_)
