@@ -170,7 +170,9 @@ class ResolvedParams:
         return replace(self, config=config, compute_dtype=dtype)
 
 
-def resolve_params(params: dict, data: TrainingData, seed: int) -> ResolvedParams:
+def resolve_params(
+    params: dict, data: TrainingData, seed: int, n_threads: int = 1
+) -> ResolvedParams:
     """Return an estimator's parameters with every "auto" replaced by its value."""
     n_rows, optimizer = data.X.shape[0], as_optimizer(params["solver"])
     recipe = default_recipe(n_rows, params["validation_fraction"])
@@ -194,8 +196,8 @@ def resolve_params(params: dict, data: TrainingData, seed: int) -> ResolvedParam
         batch_size = n_rows if optimizer.full_batch else recipe.batch_size
     if max_iter == "auto":
         max_iter = int(np.ceil(recipe.n_steps / np.ceil(n_rows / batch_size)))
-        # Without validation rows a trained network is worse than PCA more often than
-        # not. It takes one small step.
+        # So few rows leave none for validation by default, and training without them
+        # often ends worse than PCA: one epoch of small steps.
         max_iter = max_iter if n_rows >= 4 * MIN_VALIDATION_ROWS else 1
     n_iter_no_change = params["n_iter_no_change"]
     if n_iter_no_change == "auto":
@@ -226,7 +228,7 @@ def resolve_params(params: dict, data: TrainingData, seed: int) -> ResolvedParam
         validation_index=np.random.default_rng(seed).permutation(n_rows)[:n_validation],
         device=device,
         compute_dtype=getattr(torch, precision),
-        n_threads=torch.get_num_threads(),
+        n_threads=n_threads,
         seed=seed,
     )
 

@@ -62,7 +62,8 @@ def fit_model(
     """Fit an autoencoder: start at PCA, train, compare with PCA, refit on all rows.
 
     The fitted model is PCA of all rows unless the network is significantly better than
-    PCA on the validation rows.
+    PCA on validation rows, if these are held out from X and the regularizer has no
+    prior.
 
     Parameters
     ----------
@@ -263,7 +264,7 @@ def run_from_fitted(estimator, data: TrainingData, params: ResolvedParams):
     run.n_dropped = estimator._config.n_dropped
     run.loss_curve = list(estimator.loss_curve_)
     run.validation_loss_curve = list(estimator.validation_loss_curve_)
-    run.best_iter = estimator.best_iter_
+    run.best_iter = run.start_iter = estimator.best_iter_
     return run
 
 
