@@ -1,8 +1,8 @@
-"""Compare PCA and the autoencoder on held-out rows of data that scikit-learn brings.
+"""Compare PCA and the autoencoder on test rows of data sets included in scikit-learn.
 
-Three tables are printed: the share of variance that is lost at equal code size, the
-accuracy of a classifier on the codes, and a grid search that chooses the reduction.
-The exit status is 1 where the autoencoder loses clearly more than PCA.
+Three tables are printed: the fraction of variance unexplained for equal numbers of
+components, the accuracy of a classifier on the codes, and the results of a grid search
+over both transformers. The exit status is 1 if the autoencoder is worse than PCA.
 """
 
 import sys
@@ -17,35 +17,35 @@ from sklearn.preprocessing import StandardScaler
 
 from skae import AutoencoderTransformer
 
-# Pixels share a unit; the columns of the other tables are standardised.
+# Pixels have the same unit; the columns of the other tables are standardized.
 DATASETS = {
     "digits": (load_digits, False, (2, 4, 8, 16)),
     "breast cancer": (load_breast_cancer, True, (2, 4, 8)),
     "diabetes": (load_diabetes, True, (2, 4)),
     "wine": (load_wine, True, (2, 4)),
 }
-TOLERANCE = 0.005  # how much more than PCA's loss is still a draw
+TOLERANCE = 0.005  # relative difference in variance that counts as equal
 
 
 def split(name):
-    """Return training and held-out rows of a data set, and the labels of both."""
-    load, standardise, _ = DATASETS[name]
+    """Return training and test rows of a data set, and their labels."""
+    load, standardize, _ = DATASETS[name]
     X, y = load(return_X_y=True)
     X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
-    if standardise:
+    if standardize:
         scaler = StandardScaler().fit(X_train)
         X_train, X_test = scaler.transform(X_train), scaler.transform(X_test)
     return X_train, X_test, y_train, y_test
 
 
 def variance_lost(model, X_train, X_test):
-    """Return the share of the held-out rows' variance that a code does not keep."""
+    """Return the fraction of the variance of the test rows that is not explained."""
     residual = X_test - model.inverse_transform(model.transform(X_test))
     return (residual**2).sum() / ((X_test - X_train.mean(axis=0)) ** 2).sum()
 
 
 def reductions(n_components):
-    """Return the two transformers that are compared."""
+    """Return the two transformers to compare."""
     return (
         PCA(n_components, random_state=0),
         AutoencoderTransformer(n_components, random_state=0),
@@ -53,9 +53,9 @@ def reductions(n_components):
 
 
 def compare_reconstructions():
-    """Print the variance lost for each data set and size; return the worst ratio."""
-    print("Variance of held-out rows that the code does not keep")
-    print(f"{'data':15}{'rows':>6}{'code':>9}{'PCA':>9}{'autoencoder':>13}{'ratio':>8}")
+    """Print the variance lost for each data set and size; return the largest ratio."""
+    print("Fraction of the variance of test rows that is lost")
+    print(f"{'data':15}{'rows':>6}{'size':>9}{'PCA':>9}{'autoencoder':>13}{'ratio':>8}")
     worst = 0.0
     for name, (_, _, sizes) in DATASETS.items():
         X_train, X_test, _, _ = split(name)
@@ -75,7 +75,7 @@ def compare_reconstructions():
 
 
 def classifier(reduction):
-    """Return a pipeline that classifies by the codes."""
+    """Return a pipeline of a transformer and a classifier of its codes."""
     return Pipeline(
         [
             ("reduce", reduction),
@@ -86,9 +86,9 @@ def classifier(reduction):
 
 
 def compare_classifiers():
-    """Print how well a linear classifier reads the label from either code."""
-    print("\nAccuracy of logistic regression on the codes of held-out digits")
-    print(f"{'code':>9}{'PCA':>9}{'autoencoder':>13}")
+    """Print the accuracy of a linear classifier on the codes."""
+    print("\nAccuracy of logistic regression on the codes of test digits")
+    print(f"{'size':>9}{'PCA':>9}{'autoencoder':>13}")
     X_train, X_test, y_train, y_test = split("digits")
     for k in (2, 8):
         pca, autoencoder = (
@@ -99,21 +99,22 @@ def compare_classifiers():
 
 
 def search():
-    """Print the cross-validated accuracy of each cell of a small grid."""
-    print("\nGridSearchCV over the reduction and its size, on digits")
+    """Print the cross-validated accuracy for each combination in a small grid."""
+    print("\nGridSearchCV over the transformer and n_components, on digits")
     X_train, X_test, y_train, y_test = split("digits")
     grid = {"reduce": list(reductions(2)), "reduce__n_components": [2, 4]}
-    found = GridSearchCV(classifier(None), grid, cv=2, error_score="raise")
-    found.fit(X_train, y_train)
-    results = found.cv_results_
-    for cell, accuracy in zip(
+    grid_search = GridSearchCV(classifier(None), grid, cv=2, error_score="raise")
+    grid_search.fit(X_train, y_train)
+    results = grid_search.cv_results_
+    for params, accuracy in zip(
         results["params"], results["mean_test_score"], strict=True
     ):
-        name = type(cell["reduce"]).__name__
-        size = cell["reduce__n_components"]
+        name = type(params["reduce"]).__name__
+        size = params["reduce__n_components"]
         print(f"{name:24}{size:3}{accuracy:9.1%}")
-    best = type(found.best_params_["reduce"]).__name__
-    print(f"chosen: {best}; held-out accuracy {found.score(X_test, y_test):.1%}")
+    best = type(grid_search.best_params_["reduce"]).__name__
+    accuracy = grid_search.score(X_test, y_test)
+    print(f"selected: {best}; accuracy on test rows {accuracy:.1%}")
 
 
 def main():
@@ -122,7 +123,7 @@ def main():
     worst = compare_reconstructions()
     compare_classifiers()
     search()
-    print(f"\nThe whole comparison took {perf_counter() - start:.0f} s.")
+    print(f"\nThe comparison took {perf_counter() - start:.0f} s.")
     if worst > 1 + TOLERANCE:
         print(f"The autoencoder lost {worst - 1:.1%} more than PCA.", file=sys.stderr)
         return 1

@@ -1,12 +1,12 @@
 """
-Headlines as points: sparse text beside latent semantic analysis
-=================================================================
+News headlines and latent semantic analysis
+===========================================
 
-Texts become thousands of TF-IDF weights, nearly all of them zero. ``TruncatedSVD``
-(latent semantic analysis) is what usually makes a few numbers of them; the autoencoder
-takes the same sparse matrix. The headlines are made up here, of four topics that share
-places, days and turns of phrase. Run the script with ``--data FOLDER`` for real news,
-if you have a table ``text_ag_news.parquet`` with columns ``text`` and ``label``.
+TF-IDF represents a text by thousands of weights, most of which are zero. Such sparse
+matrices are usually reduced by ``TruncatedSVD`` (latent semantic analysis); the
+autoencoder accepts them too. The headlines in this example are simulated. With
+``--data FOLDER``, the script uses real news instead, from a table
+``text_ag_news.parquet`` with the columns ``text`` and ``label`` in this folder.
 """
 
 import argparse
@@ -28,13 +28,13 @@ from skae import MLP, AutoencoderTransformer
 # Four topics
 # -----------
 #
-# A headline draws who, does and what from the lists of its topic, and the rest from
-# lists that all topics share.
+# The subjects, verbs and objects of a headline are drawn from the lists of its topic,
+# and the other words from lists that are the same for all topics.
 
 TOPICS = {
     "world": [
         "minister president envoy rebels parliament embassy troops voters senate "
-        "police refugees ambassador premier coalition army protesters council judge",
+        "police refugees ambassador premier coalition army protesters council mayor",
         "condemns signs vetoes denounces ratifies debates besieges pardons recalls",
         "treaty ceasefire election border sanctions hostages summit constitution "
         "referendum accord airstrike visa asylum ballot curfew decree uprising",
@@ -42,7 +42,7 @@ TOPICS = {
     "sports": [
         "striker goalkeeper coach sprinter champion pitcher team rookie captain "
         "quarterback boxer cyclist swimmer golfer midfielder referee skater bowler",
-        "beats scores wins loses defends trains outruns equalises injures qualifies",
+        "beats scores wins loses defends trains outruns equalizes injures qualifies",
         "medal final playoff season record penalty tournament inning marathon title "
         "trophy league overtime derby innings relay knockout",
     ],
@@ -63,21 +63,25 @@ TOPICS = {
 }
 PLACES = "london tokyo paris berlin cairo delhi geneva madrid boston sydney seoul oslo"
 DAYS = "monday tuesday wednesday thursday friday saturday sunday"
-TURNS = (
+PHRASES = (
     "new first after despite over amid again late key major report says big early "
     "former rare local second more than expected official plan week year could may"
 )
 
 
-def made_headlines(n_headlines):
+def simulated_headlines(n_headlines):
     """Return headlines and the names of their topics."""
     random = np.random.default_rng(0)
     names = random.choice(list(TOPICS), n_headlines)
     headlines = []
     for name in names:
-        who, does, what = (part.split() for part in TOPICS[name])
-        own = [*random.choice(who, 2), random.choice(does), *random.choice(what, 2)]
-        shared = random.choice(TURNS.split(), 7)
+        subjects, verbs, objects = (part.split() for part in TOPICS[name])
+        own = [
+            *random.choice(subjects, 2),
+            random.choice(verbs),
+            *random.choice(objects, 2),
+        ]
+        shared = random.choice(PHRASES.split(), 7)
         words = random.permutation([*own, *shared])
         place, day = random.choice(PLACES.split()), random.choice(DAYS.split())
         headlines.append(f"{place} : {' '.join(words)} on {day}")
@@ -94,27 +98,29 @@ def read_news(folder):
 parser = argparse.ArgumentParser()
 parser.add_argument("--data", type=Path)
 folder = parser.parse_args().data
-texts, topics = read_news(folder) if folder else made_headlines(2000)
+texts, topics = read_news(folder) if folder else simulated_headlines(2000)
 print(texts[0])
 
 # %%
-# Thousands of columns, never made dense
-# --------------------------------------
+# Sparse matrices with thousands of columns
+# -----------------------------------------
 #
-# Words and pairs of words, weighted by TF-IDF. Weights are not negative, and most words
-# are rare: ``loss="poisson"`` suits them, as it asks by what factor a word is more
-# frequent than usual. One small hidden layer is enough for such wide data.
+# The columns are the TF-IDF weights of words and pairs of words. They are non-negative,
+# and most words are rare. ``loss="poisson"`` is suitable for such data, because it
+# models the ratio between the frequency of a word in a text and its mean frequency. One
+# small hidden layer is sufficient.
 
 train, test, y_train, y_test = train_test_split(texts, topics, random_state=0)
 vectorizer = TfidfVectorizer(
     sublinear_tf=True, ngram_range=(1, 2), max_features=5_000, dtype=np.float32
 )
 X_train, X_test = vectorizer.fit_transform(train), vectorizer.transform(test)
-print(f"{X_train.shape}, of which {X_train.nnz / np.prod(X_train.shape):.2%} is stored")
+density = X_train.nnz / np.prod(X_train.shape)
+print(f"{X_train.shape}, {density:.2%} of the entries are nonzero")
 
 
 def reducers(k):
-    """Return the two ways to k numbers."""
+    """Return two transformers with k components."""
     autoencoder = AutoencoderTransformer(
         k, loss="poisson", network=MLP((64,)), max_iter=25, random_state=0
     )
@@ -133,20 +139,20 @@ codes = {
 }
 
 # %%
-# The map, and what a classifier reads from it
-# --------------------------------------------
+# Codes of test texts, and the accuracy of a classifier
+# -----------------------------------------------------
 #
-# No labels were used for the codes; the colors come after.
+# The labels are only used for the colors and the classifier.
 
 COLORS = dict(zip(TOPICS, ["#0072b2", "#d55e00", "#009e73", "#cc79a7"], strict=True))
 BLUE, ORANGE = "#0072b2", "#d55e00"
 
 
 def accuracy(k, name):
-    """Return the accuracy of a linear classifier on codes of unseen texts."""
-    learned, unseen = codes[k, name]
+    """Return the accuracy of a linear classifier on the codes of test texts."""
+    train_codes, test_codes = codes[k, name]
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    return 100 * classifier.fit(learned, y_train).score(unseen, y_test)
+    return 100 * classifier.fit(train_codes, y_train).score(test_codes, y_test)
 
 
 figure, axes = plt.subplots(1, 3, figsize=(11, 3.8), layout="constrained")
@@ -154,7 +160,7 @@ for ax, name in zip(axes, models[2], strict=False):
     for topic, color in COLORS.items():
         points = codes[2, name][1][y_test == topic]
         ax.scatter(*points.T, s=8, color=color, alpha=0.6, lw=0, label=topic)
-    ax.set(xticks=[], yticks=[], title=f"{name}, two numbers")
+    ax.set(xticks=[], yticks=[], title=f"{name}, 2 components")
 axes[0].legend(frameon=False, markerscale=2)
 for name, color in [("TruncatedSVD", BLUE), ("autoencoder", ORANGE)]:
     values = [accuracy(k, name) for k in sizes]
@@ -165,7 +171,7 @@ for name, color in [("TruncatedSVD", BLUE), ("autoencoder", ORANGE)]:
 axes[2].set_xscale("log", base=2)
 axes[2].set_xticks(sizes, sizes)
 axes[2].set(xlabel="number of components", ylabel="accuracy (%)")
-axes[2].set_title("Topics of unseen headlines")
+axes[2].set_title("Topics of test headlines")
 axes[2].legend(frameon=False)
 axes[2].grid(alpha=0.3)
 axes[2].spines[["top", "right"]].set_visible(False)

@@ -1,11 +1,10 @@
 """
-Handwritten digits: what a small code keeps, with PCA and with an autoencoder
-=============================================================================
+PCA and the autoencoder on handwritten digits
+=============================================
 
-PCA describes each row by a few numbers, and gets the row back by a linear map. An
-autoencoder describes it by as many numbers and gets it back by a neural network. Here
-both see the same images of handwritten digits, and are judged by images that neither
-has seen.
+PCA encodes each row as a few numbers and reconstructs it from them by a linear map. An
+autoencoder does the same by neural networks. This example fits both to the same images
+of handwritten digits and compares them on test images.
 """
 
 import matplotlib.pyplot as plt
@@ -20,17 +19,17 @@ X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
 
 # %%
-# Codes of several sizes
-# ----------------------
+# Numbers of components
+# ---------------------
 #
-# Both are transformers of scikit-learn, with the same methods. So one function fits and
-# judges either: it returns the share of the held-out images' variance that is lost when
-# they are encoded and decoded. The pixels share a unit, so there is nothing to
-# standardise.
+# Both are scikit-learn transformers with the same methods, so one function evaluates
+# both. It returns the fraction of the variance of the test images that is lost when
+# they are encoded and decoded. The pixels have the same unit, so they are not
+# standardized.
 
 
 def variance_lost(model):
-    """Return the share of the held-out rows' variance that a code does not keep."""
+    """Return the fraction of the variance of the test rows that is not explained."""
     residual = X_test - model.inverse_transform(model.transform(X_test))
     return (residual**2).sum() / ((X_test - X_train.mean(axis=0)) ** 2).sum()
 
@@ -42,11 +41,11 @@ autoencoders = {
 }
 
 # %%
-# Two numbers for an image
-# ------------------------
+# Two components
+# --------------
 #
-# With two components, the code is a map of the images. No labels were used to draw it;
-# the colors come after. On the right, the variance lost by the codes of each size.
+# Two-dimensional codes can be plotted. The labels are only used for the colors. The
+# plot on the right shows the variance lost by number of components.
 
 BLUE, ORANGE = "#0072b2", "#d55e00"
 
@@ -78,18 +77,17 @@ for name, models, color in [
 ax.set_xscale("log", base=2)
 ax.set_xticks(sizes, sizes)
 ax.set(xlabel="number of components", ylabel="variance lost (%)", ylim=(0, 100))
-ax.set_title("Lost on held-out images,\nby size of the code")
+ax.set_title("Variance of test images lost,\nby number of components")
 ax.legend(frameon=False)
 ax.spines[["top", "right"]].set_visible(False)
 ax.grid(alpha=0.3)
 plt.show()
 
 # %%
-# Eight numbers for an image
-# --------------------------
+# Reconstructed images
+# --------------------
 #
-# What the loss means to the eye: held-out images, and what comes back from eight
-# numbers each.
+# The first test image of each digit, and its reconstructions from eight components.
 
 rows = [np.flatnonzero(y_test == digit)[0] for digit in range(10)]
 images = {"original": X_test[rows]}
@@ -102,17 +100,17 @@ for line, (name, pictures) in zip(axes, images.items(), strict=True):
         ax.imshow(picture.reshape(8, 8), cmap="gray_r", vmin=0, vmax=16)
         ax.set(xticks=[], yticks=[])
     line[0].set_ylabel(name)
-figure_8.suptitle("Held-out digits, and what comes back from 8 numbers each")
+figure_8.suptitle("Test images, and their reconstructions from 8 components")
 plt.show()
 
 # %%
-# Why it is not worse
-# -------------------
+# Initialization with PCA
+# -----------------------
 #
-# The autoencoder starts as PCA: before the first step of training, both give the same
-# reconstruction. With ``max_iter=0`` they are equal.
+# Training starts at the PCA solution: before the first step, the reconstructions are
+# those of PCA. With ``max_iter=0``, the autoencoder is not trained and remains PCA.
 
 start = AutoencoderTransformer(8, max_iter=0, random_state=0).fit(X_train)
-print(f"PCA          {variance_lost(pcas[8]):.4f}")
-print(f"before step  {variance_lost(start):.4f}")
-print(f"autoencoder  {variance_lost(autoencoders[8]):.4f}")
+print(f"PCA                   {variance_lost(pcas[8]):.4f}")
+print(f"autoencoder, initial  {variance_lost(start):.4f}")
+print(f"autoencoder, trained  {variance_lost(autoencoders[8]):.4f}")

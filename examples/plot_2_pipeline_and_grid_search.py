@@ -1,10 +1,10 @@
 """
-Codes for a classifier: a grid search over PCA and the autoencoder
-==================================================================
+A grid search over PCA and the autoencoder
+==========================================
 
-Which reduction should stand in front of a classifier, and how many components should it
-have? Both are parameters of a pipeline, so a grid search answers both at once. The data
-are images of handwritten digits.
+Which transformer should precede a classifier, and how many components should it have?
+Both are parameters of a pipeline, so one grid search can select them. The data are
+images of handwritten digits.
 """
 
 import matplotlib.pyplot as plt
@@ -22,12 +22,13 @@ X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
 
 # %%
-# The step itself is a parameter
+# A pipeline step as a parameter
 # ------------------------------
 #
-# ``reduce`` names a step of the pipeline, and the grid gives two transformers for it.
-# Both have a parameter ``n_components``. ``error_score="raise"`` ends the search where
-# a fit fails; without it, a failure is a warning and a missing score.
+# ``reduce`` is the name of a step of the pipeline, and the grid contains two
+# transformers for it. Both have a parameter ``n_components``. With
+# ``error_score="raise"``, a fit that fails raises its error; by default, it only gives
+# a warning and a missing score.
 
 pipeline = Pipeline(
     [
@@ -46,19 +47,20 @@ search.fit(X_train, y_train)
 print(search.best_estimator_["reduce"])
 
 # %%
-# What the search saw, and what unseen digits say
+# Accuracy in cross-validation and on test images
 # -----------------------------------------------
 #
-# On the left, the mean accuracy of the three folds, and the range between the worst and
-# the best of them. On the right, the digits that the best pipeline of each kind takes
-# for others, on images that took no part in the search: the autoencoder's best pipeline
-# is the one that the search has refitted, PCA's is fitted here.
+# The plot on the left shows the mean accuracy over the three folds, and the range
+# between the worst and the best fold. The plot on the right shows the misclassified
+# fraction of the test images of each digit, for eight components. For the autoencoder,
+# this is the pipeline that the search has refitted; the pipeline with PCA is fitted
+# here.
 
 BLUE, ORANGE = "#0072b2", "#d55e00"
 
 results = search.cv_results_
 folds = np.array([results[f"split{i}_test_score"] for i in range(3)])
-folds = 100 * folds.reshape(3, 2, len(sizes))  # fold, reduction, size
+folds = 100 * folds.reshape(3, 2, len(sizes))  # (fold, transformer, size)
 
 figure, (left, right) = plt.subplots(
     1, 2, figsize=(10, 4.2), layout="constrained", width_ratios=(3, 2)
@@ -90,7 +92,7 @@ for shift, (name, color) in zip(
     right.bar(np.arange(10) + shift, errors[name], width=0.4, color=color, label=name)
 right.set_xticks(range(10))
 right.set(xlabel="digit", ylabel="misclassified (%)")
-right.set_title(f"Errors on unseen digits, {max(sizes)} components")
+right.set_title(f"Errors on test images, {max(sizes)} components")
 right.legend(frameon=False)
 right.grid(axis="y", alpha=0.3)
 right.set_axisbelow(True)
@@ -98,7 +100,7 @@ right.spines[["top", "right"]].set_visible(False)
 plt.show()
 
 # %%
-# The accuracy on unseen digits:
+# The accuracy on the test images:
 
 for name, model in fitted.items():
     print(f"{name:<12} {model.score(X_test, y_test):.3f}")

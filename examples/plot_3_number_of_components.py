@@ -1,11 +1,11 @@
 """
-How many components: a share of the variance, and components in order
-=====================================================================
+Selecting the number of components
+==================================
 
-With ``PCA(n_components=0.9)`` one asks for a share of the variance rather than for a
-number of components. The autoencoder can be asked the same. Its components are then
-trained in order of importance, and the fewest are kept that explain the share on rows
-held out during training.
+``PCA(n_components=0.9)`` selects the smallest number of components that explain 90 % of
+the variance. The autoencoder has the same option: its components are then trained in
+order of importance, and the smallest number that explains this fraction of the variance
+of the validation rows is kept.
 """
 
 import matplotlib.pyplot as plt
@@ -20,8 +20,8 @@ X, _ = load_digits(return_X_y=True)
 X_train, X_test = train_test_split(X, random_state=0)
 
 # %%
-# Ask for 90 %
-# ------------
+# 90 % of the variance
+# --------------------
 
 pca = PCA(n_components=0.9).fit(X_train)
 autoencoder = AutoencoderTransformer(n_components=0.9, random_state=0).fit(X_train)
@@ -29,56 +29,55 @@ print("PCA        ", pca.n_components_)
 print("autoencoder", autoencoder.n_components_)
 
 # %%
-# Components in order
-# -------------------
+# Ordered components
+# ------------------
 #
-# :class:`~skae.Ordered` asks for the order alone: the first component must do as well
-# as it can on its own, the second must add what it can, and so on. An ordered code can
-# be cut: zeros in place of the last components give what a smaller code gives. The
-# components of a plain autoencoder are trained to be used together.
+# The regularizer :class:`~skae.Ordered` orders the components by importance, for a
+# fixed number of components: the first components of a code, on their own, reconstruct
+# the row as well as possible. Such a code can be truncated, by setting the last
+# components to zero. By default, the components are trained to be used together.
 
 k = 16
-plain = AutoencoderTransformer(k, random_state=0).fit(X_train)
+default = AutoencoderTransformer(k, random_state=0).fit(X_train)
 ordered = AutoencoderTransformer(k, regularizer=Ordered(), random_state=0).fit(X_train)
 
 
 def explained(model):
-    """Return the share of unseen variance that 1, 2, ... components explain."""
+    """Return the fraction of variance that the first 1, 2, ... components explain."""
     codes = model.transform(X_test)
     deviation = ((X_test - X_train.mean(axis=0)) ** 2).sum()
-    kept = [codes * (np.arange(codes.shape[1]) < b) for b in range(1, k + 1)]
-    residuals = [X_test - model.inverse_transform(cut) for cut in kept]
+    truncated = [codes * (np.arange(codes.shape[1]) < b) for b in range(1, k + 1)]
+    residuals = [X_test - model.inverse_transform(codes) for codes in truncated]
     return np.array([1 - (r**2).sum() / deviation for r in residuals])
 
 
 # %%
-# The curves below are measured on images that took no part in training. The height of a
-# curve at b is what is left of the images when all but the first b components are set
-# to zero.
+# Each curve shows the fraction of the variance of the test images that is explained
+# when all but the first components are set to zero.
 
-BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#777777"
+BLUE, ORANGE, GRAY = "#0072b2", "#d55e00", "#777777"
 
 figure, ax = plt.subplots(figsize=(7.5, 4.6), layout="constrained")
 curves = {
     "autoencoder, ordered": (ordered, ORANGE, "o-"),
     "PCA": (PCA(k).fit(X_train), BLUE, "o-"),
-    "autoencoder, plain": (plain, GREY, "o--"),
+    "autoencoder, default": (default, GRAY, "o--"),
 }
 for name, (model, color, style) in curves.items():
-    shares = 100 * explained(model)
-    ax.plot(range(1, k + 1), shares, style, color=color, ms=4, label=name)
+    percent = 100 * explained(model)
+    ax.plot(range(1, k + 1), percent, style, color=color, ms=4, label=name)
 ax.axhline(90, color="black", lw=0.8, ls=":")
 ax.text(1, 91, "90 %", va="bottom")
 ax.set_xticks(range(1, k + 1))
 ax.set(xlabel="components kept", ylabel="variance explained (%)", ylim=(None, 100))
-ax.set_title("Unseen digits, from the first components of a code of 16")
+ax.set_title("Test images, reconstructed from the first of 16 components")
 ax.legend(frameon=False, loc="lower right")
 ax.grid(alpha=0.3)
 ax.spines[["top", "right"]].set_visible(False)
 plt.show()
 
 # %%
-# ``explained_variance_ratio_`` holds what each component adds, as PCA's does. It is
-# measured on rows that ``fit`` was given.
+# As for PCA, ``explained_variance_ratio_`` contains the fraction of variance that each
+# component adds. It is computed on training rows.
 
 print(np.round(ordered.explained_variance_ratio_, 3))

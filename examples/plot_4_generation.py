@@ -1,10 +1,10 @@
 """
-New rows: digits that nobody wrote, and the way from one to another
-===================================================================
+Sampling new rows and interpolating between rows
+================================================
 
-The decoder of an autoencoder turns codes into rows. So codes that are like those of the
-training rows become rows that are like the training rows. Here an autoencoder learns
-images of handwritten digits, and then draws its own.
+The decoder of an autoencoder maps codes to rows. Codes with the same distribution as
+those of the training rows are mapped to rows that are similar to the training rows.
+Here, the training rows are images of handwritten digits.
 """
 
 import matplotlib.pyplot as plt
@@ -19,15 +19,16 @@ X, y = load_digits(return_X_y=True)
 model = AutoencoderTransformer(10, random_state=0).fit(X)
 
 # %%
-# Digits that nobody wrote
-# ------------------------
+# Samples
+# -------
 #
-# ``sample`` draws codes from a density that it learns from the codes of training rows,
-# and decodes them. In the middle are samples of PCA: a Gaussian in its ten components.
+# ``sample`` draws codes from a Gaussian mixture that is fitted to the codes of training
+# rows, and decodes them. For comparison, the plot in the middle shows samples of PCA:
+# its ten components are drawn from a Gaussian distribution.
 
 
 def show(ax, images, title):
-    """Draw a square of images."""
+    """Plot images in a square grid."""
     side = int(np.sqrt(len(images)))
     spaced = np.pad(images.reshape(side, side, 8, 8), ((0, 0), (0, 0), (1, 1), (1, 1)))
     picture = spaced.transpose(0, 2, 1, 3).reshape(10 * side, 10 * side)
@@ -45,8 +46,9 @@ show(axes[2], model.sample(64, random_state=0), "sampled from the autoencoder")
 plt.show()
 
 # %%
-# Are they only copies? The distance from a sample to the nearest training image tells,
-# beside that from a training image to the nearest other one.
+# The samples are not copies of training images: the distance from a sample to the
+# nearest training image is slightly larger than that from a training image to the
+# nearest other one.
 
 new = model.sample(1000, random_state=0)
 nearest = NearestNeighbors(n_neighbors=2).fit(X)
@@ -55,11 +57,11 @@ print(f"  of a sample          {np.median(nearest.kneighbors(new)[0][:, 0]):.1f}
 print(f"  of a training image  {np.median(nearest.kneighbors(X)[0][:, 1]):.1f}")
 
 # %%
-# From one digit to another
-# -------------------------
+# Interpolation
+# -------------
 #
-# ``interpolate`` walks in a straight line from the code of one row to that of another.
-# A straight line between the images themselves fades one out and the other in.
+# ``interpolate`` decodes the points on a straight line between the codes of two rows.
+# On a straight line between the images themselves, one image fades into the other.
 
 pairs = [(0, 6), (3, 8), (1, 7), (4, 9)]
 n_steps = 9
@@ -78,16 +80,17 @@ for line, (start, end) in zip(axes, pairs, strict=True):
         ax.imshow(strip, cmap="gray_r", vmin=0, vmax=16)
         ax.set(xticks=[], yticks=[])
     line[0].set_ylabel(f"{start} to {end}", rotation=0, ha="right", va="center")
-axes[0, 0].set_title("through the code")
-axes[0, 1].set_title("through the pixels")
+axes[0, 0].set_title("interpolation of codes")
+axes[0, 1].set_title("interpolation of pixels")
 plt.show()
 
 # %%
-# Where samples lie
-# -----------------
+# Codes of samples
+# ----------------
 #
-# A code of two components can be drawn. The samples lie where the images do. The
-# mixture of Gaussians rounds the shapes off, and a few samples lie outside of them.
+# Two-dimensional codes can be plotted. The codes of the samples lie in the same regions
+# as those of the images. The Gaussian mixture makes the regions rounder, and a few
+# samples lie outside of them.
 
 flat = AutoencoderTransformer(2, random_state=0).fit(X)
 figure_3, axes = plt.subplots(

@@ -1,10 +1,11 @@
 """
-Data augmentation: do generated rows help a classifier that has few?
-====================================================================
+Data augmentation for small training sets
+=========================================
 
-With a handful of labeled images per digit, can a classifier learn from generated ones
-as well? An autoencoder for each digit is fitted to its few images, and its samples are
-added to them. Whether that helps depends on the classifier, so three are tried.
+Can generated images improve a classifier that is trained on a few labeled images of
+each digit? For each digit, an autoencoder is fitted to its labeled images, and its
+samples are added to the training set. The result depends on the classifier, so three
+classifiers are compared.
 """
 
 import matplotlib.pyplot as plt
@@ -26,12 +27,12 @@ DIGITS = range(10)
 N_NEW = 50
 
 # %%
-# What is added
-# -------------
+# Generated images
+# ----------------
 #
-# Fifty images for each digit, made in one of two ways. The second, the mean of two
-# images of the same digit, needs no model; what the samples gain should be compared
-# with it.
+# Fifty images are generated for each digit, in one of two ways: samples of an
+# autoencoder, and means of two images of the same digit. The second requires no model
+# and is the baseline for the first.
 
 
 def samples(images, seed):
@@ -42,7 +43,7 @@ def samples(images, seed):
 
 
 def means_of_two(images, seed):
-    """Return means of random pairs of the images."""
+    """Return means of random pairs of images."""
     rng = np.random.default_rng(seed)
     pairs = [rng.choice(len(images), 2, replace=False) for _ in range(N_NEW)]
     return np.array([images[pair].mean(axis=0) for pair in pairs])
@@ -56,8 +57,8 @@ def labeled(n, seed):
 
 added = {
     "labeled images only": lambda images, seed: images[:0],
-    "and means of two": means_of_two,
-    "and samples": samples,
+    "with means of two": means_of_two,
+    "with samples": samples,
 }
 classifiers = {
     "nearest neighbors": lambda seed: KNeighborsClassifier(3),
@@ -66,10 +67,10 @@ classifiers = {
 }
 
 # %%
-# Accuracy on images that nothing has seen
-# ----------------------------------------
+# Accuracy on test images
+# -----------------------
 #
-# Five random choices of labeled images for each size.
+# The accuracy is the mean over five random choices of the labeled images.
 
 results = []
 for n in (5, 10, 20):
@@ -92,13 +93,17 @@ means = table.pivot_table(
 print(means.round(3).to_string())
 
 # %%
-# Nearest neighbors gain most, the more the fewer images there are, and support vectors
-# a little. But the means of two images do about as much for them or more, without a
-# model. The random forest does not gain: it is best with the labeled images alone. So
-# compare before you augment, with the classifier that you mean to use.
+# The samples improve nearest neighbors most, in particular with few labeled images, and
+# the support vector classifier a little. However, the means of two images are about as
+# useful or better, without a model. The random forest has the highest accuracy with the
+# labeled images only. Therefore, compare the scores with and without augmentation for
+# the classifier that you use.
 
-COLORS = {"labeled images only": "#777777", "and means of two": "#0072b2"}
-COLORS["and samples"] = "#d55e00"
+COLORS = {
+    "labeled images only": "#777777",
+    "with means of two": "#0072b2",
+    "with samples": "#d55e00",
+}
 
 figure, axes = plt.subplots(
     1, 3, figsize=(11, 3.8), layout="constrained", sharex=True, sharey=True
@@ -111,17 +116,18 @@ for ax, name in zip(axes, classifiers, strict=True):
     ax.set(title=name, xlabel="labeled images per digit")
     ax.grid(alpha=0.3)
     ax.spines[["top", "right"]].set_visible(False)
-axes[0].set_ylabel("accuracy on unseen images (%)")
+axes[0].set_ylabel("accuracy on test images (%)")
 axes[0].legend(frameon=False, loc="lower right")
 plt.show()
 
 # %%
-# What was added
-# --------------
+# Examples of samples
+# -------------------
 #
-# Five images of each digit on the left. On the right, eight samples of the autoencoder
-# that was fitted to them: with so few images it is little else than PCA with one
-# component, and its samples are blends.
+# The left plot shows five labeled images of each digit, and the right plot eight
+# samples of the autoencoder that was fitted to them. With so few images, this
+# autoencoder is close to PCA with one component, and the samples are blends of the
+# images.
 
 few = labeled(5, seed=0)
 figure_2, axes = plt.subplots(

@@ -1,10 +1,10 @@
 """
-The family on one page: the same digits through every variant
-=============================================================
+All variants on the same digits
+===============================
 
-A noise and a regularizer make a denoising, sparse, contractive or variational
-autoencoder of the same estimator. Here each describes images of handwritten digits by
-two numbers, so that its code can be drawn. No labels were used; the colors come after.
+With a noise or a regularizer, the same estimator is a denoising, sparse, contractive or
+variational autoencoder. Here, each variant encodes images of handwritten digits as two
+numbers, so that the codes can be plotted. The labels are only used for the colors.
 """
 
 import matplotlib.pyplot as plt
@@ -33,11 +33,11 @@ X_train, X_test, y_train, y_test = train_test_split(
 )
 
 # %%
-# Eleven points in one space
-# --------------------------
+# Eleven variants
+# ---------------
 
 variants = {
-    "plain": {},
+    "default": {},
     "GaussianNoise(1.0)": {"noise": GaussianNoise(1.0)},
     "MaskingNoise(0.3)": {"noise": MaskingNoise(0.3)},
     "SwapNoise(0.15)": {"noise": SwapNoise(0.15)},
@@ -54,16 +54,17 @@ for name, parts in variants.items():
     models[name] = AutoencoderTransformer(2, random_state=0, **parts).fit(X_train)
 
 # %%
-# Held-out images, drawn at their codes
-# -------------------------------------
+# Codes of test images
+# --------------------
 #
-# The share of variance that two numbers explain is in each title. ``TopK(1)`` leaves
-# one of the two, so its codes lie on the axes. The last three are to look like draws
-# from the standard normal distribution; the circles hold 39 % and 86 % of those.
+# Each title shows the fraction of variance that the two components explain. ``TopK(1)``
+# keeps one component of each code, so the codes lie on the axes. The last three
+# variants have a standard normal prior; the circles contain 39 % and 86 % of this
+# distribution.
 
 
 def explained(model):
-    """Return the share of the held-out images' variance that comes back."""
+    """Return the fraction of the variance of the test images that is explained."""
     residual = X_test - model.inverse_transform(model.transform(X_test))
     return 1 - (residual**2).sum() / ((X_test - X_train.mean(axis=0)) ** 2).sum()
 
@@ -79,5 +80,5 @@ for ax in axes.flat[-3:]:
         ax.add_patch(plt.Circle((0, 0), radius, fill=False, color="0.3", lw=1))
 colors = figure.colorbar(points, ax=axes, ticks=4.5 + 0.9 * (np.arange(10) - 4.5))
 colors.ax.set_yticklabels(range(10))
-figure.suptitle("Two numbers for an image, and the variance that they explain")
+figure.suptitle("Codes of test images, and the variance explained by 2 components")
 plt.show()

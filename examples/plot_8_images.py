@@ -1,13 +1,14 @@
 """
-Images: what convolutions see
-=============================
+Convolutional networks for images
+=================================
 
-To PCA and to fully connected layers an image is a row of numbers in any order.
-Convolutions know which pixels are neighbours, and apply the same weights everywhere.
-Here all three compress handwritten digits to 8 numbers, and remove noise from them.
+For PCA and for fully connected layers, the order of the pixels of an image does not
+matter. Convolutions combine neighboring pixels, with the same weights at every
+position. This example compares the three on handwritten digits, for encoding images as
+8 numbers and for denoising.
 
-The bundled digits have 8 x 8 pixels. With ``--data FOLDER``, a folder with mnist.npz,
-the script runs on images of 28 x 28 as well, where neighbourhood tells more.
+The digits of scikit-learn have 8 x 8 pixels. With ``--data FOLDER``, a folder with
+mnist.npz, the script uses images of 28 x 28 pixels instead.
 """
 
 import argparse
@@ -34,8 +35,8 @@ X_train, X_test = train_test_split(X, random_state=0)
 side = int(np.sqrt(X.shape[1]))
 
 # %%
-# The network is a parameter. ``Conv`` is told what a row is: channels, height, width.
-# Rows stay flat, so everything else is as for tables.
+# The network is a parameter. The argument of ``Conv`` is the shape of a row: channels,
+# height and width. The rows themselves are flat, as for PCA.
 
 networks = {"MLP": MLP(), "Conv": Conv((1, side, side))}
 models = {"PCA": PCA(8).fit(X_train)}
@@ -46,22 +47,22 @@ for name, network in networks.items():
     models[name].fit(X_train)
 
 # %%
-# Eight numbers an image
-# ----------------------
+# Eight components
+# ----------------
 
 
 def reconstructed(model, images):
-    """Return what a model makes of images."""
+    """Return the reconstructions of images."""
     return model.inverse_transform(model.transform(images))
 
 
 def error(output):
-    """Return squared errors as a percentage of the variance of the images."""
+    """Return the squared error as a percentage of the variance of the images."""
     return 100 * ((output - X_test) ** 2).sum() / ((X_test - X_test.mean(0)) ** 2).sum()
 
 
 def grid(lines, title):
-    """Draw lines of ten images each."""
+    """Plot rows of ten images each."""
     figure, axes = plt.subplots(
         len(lines), 10, figsize=(10, 1.15 * len(lines)), layout="constrained"
     )
@@ -77,15 +78,16 @@ outputs = {name: reconstructed(model, X_test) for name, model in models.items()}
 labels = {
     f"{name}, {error(output):.1f} %": output[:10] for name, output in outputs.items()
 }
-grid({"images": X_test[:10], **labels}, "Unseen digits from 8 numbers each, and errors")
+title = "Test images, their reconstructions from 8 components, and errors"
+grid({"images": X_test[:10], **labels}, title)
 plt.show()
 
 # %%
-# Without noise
-# -------------
+# Denoising
+# ---------
 #
-# Trained with noise on their input, networks learn to remove it. PCA has no such
-# training; what it removes is what does not fit into 8 components.
+# Networks learn to remove noise if it is added to their input during training. PCA is
+# not trained for this; it removes the noise that 8 components cannot represent.
 
 noise = models["MLP"].scale_ * np.random.default_rng(0).standard_normal(X_test.shape)
 noisy = X_test + noise
@@ -97,10 +99,11 @@ for name, model in list(models.items())[1:]:
 labels = {
     f"{name}, {error(output):.0f} %": output[:10] for name, output in denoised.items()
 }
-grid({"noisy": noisy[:10], **labels}, "What comes back from noisy digits, and errors")
+title = "Noisy test images, their reconstructions, and errors"
+grid({"noisy": noisy[:10], **labels}, title)
 plt.show()
 
 # %%
-# On images as small as these both networks are far ahead of PCA and close to each
-# other, and the fully connected one is faster: every pixel is near every other. What
-# convolutions know pays with more pixels.
+# For such small images, both networks have much lower errors than PCA. Their errors are
+# similar, and the fully connected network is faster. Convolutions are useful for images
+# with more pixels.

@@ -1,14 +1,14 @@
 """
-Time series: a few numbers for each, whatever its length
-========================================================
+Time series
+===========
 
-A series is a row of numbers, so a transformer of rows can describe it. What happens at
-different times in different series is what PCA is bad at: it needs a component for each
-time. Here series of three kinds are described by a few numbers, drawn, cut off at
-different lengths, and classified. No label is used before the classifier.
+If an event occurs at a different time in each series, PCA needs a component for each
+time, and a neural network does not. This example encodes series of three classes as a
+few numbers, plots the codes, encodes series of different lengths, and trains a
+classifier on the codes. The labels are only used for the colors and the classifier.
 
-With ``--data FOLDER`` the series are those of ``ts_ItalyPowerDemand.npz`` in that
-folder instead: the demand for electric power on a day, in two seasons.
+With ``--data FOLDER``, the script uses the series in ``ts_ItalyPowerDemand.npz``
+instead: the demand for electric power on a day, in two seasons.
 """
 
 import argparse
@@ -26,19 +26,19 @@ from skae import MLP, AutoencoderTransformer, Recurrent
 
 
 def cylinder_bell_funnel(n=900, length=48, seed=0):
-    """Return noisy plateaus, ramps up and ramps down, at random times (Saito 1994)."""
+    """Return noisy plateaus and ramps, up or down, at random times (Saito 1994)."""
     rng = np.random.default_rng(seed)
-    kind = rng.integers(3, size=n)
+    label = rng.integers(3, size=n)
     start, width = rng.uniform(4, 16, (n, 1)), rng.uniform(12, 30, (n, 1))
     u = (np.arange(length) - start) / width
-    shapes = np.stack([np.ones_like(u), u, 1 - u])[kind, np.arange(n)]
+    shapes = np.stack([np.ones_like(u), u, 1 - u])[label, np.arange(n)]
     height = 6 + rng.standard_normal((n, 1))
     series = height * shapes * ((u >= 0) & (u <= 1)) + rng.standard_normal((n, length))
-    return series, kind, ["cylinder", "bell", "funnel"]
+    return series, label, ["cylinder", "bell", "funnel"]
 
 
 def power_demand(folder):
-    """Return the days of the archive's set, their season, and its names."""
+    """Return the series of all days, their seasons, and the names of the seasons."""
     with np.load(folder / "ts_ItalyPowerDemand.npz", allow_pickle=False) as arrays:
         series = np.concatenate([arrays["X_train"], arrays["X_test"]])[:, 0]
         season = np.concatenate([arrays["y_train"], arrays["y_test"]])
@@ -51,8 +51,8 @@ data = parser.parse_args().data
 series, y, names = power_demand(data) if data else cylinder_bell_funnel()
 
 # %%
-# Rows of shape (length, features) say to a recurrent network what a step is. Other
-# networks take them flat.
+# A recurrent network requires rows of shape (length, features). For other networks, the
+# rows are flattened.
 
 X = series[:, :, np.newaxis]
 X_train, X_test, y_train, y_test = train_test_split(
@@ -60,12 +60,12 @@ X_train, X_test, y_train, y_test = train_test_split(
 )
 
 # %%
-# Two numbers for a series
-# ------------------------
+# Two components
+# --------------
 #
-# A recurrent network goes through a series step by step. That takes time, so this one
-# is small and trained for fewer epochs. On the series made here the fully connected
-# network explains more all the same.
+# A recurrent network processes a series step by step. This takes more time, so the
+# network is small and trained for fewer epochs. On the simulated series, the fully
+# connected network explains more of the variance.
 
 
 def flat(series):
@@ -90,27 +90,27 @@ for name, parameters in networks.items():
 
 figure, axes = plt.subplots(1, 3, figsize=(11, 3.8), layout="constrained")
 for ax, name in zip(axes, codes, strict=True):
-    for kind in np.unique(y_test):
-        points = codes[name][y_test == kind].T
-        ax.scatter(*points, s=8, alpha=0.8, linewidths=0, label=names[kind])
+    for label in np.unique(y_test):
+        points = codes[name][y_test == label].T
+        ax.scatter(*points, s=8, alpha=0.8, linewidths=0, label=names[label])
     ax.set(xticks=[], yticks=[], title=f"{name}\n{explained[name]:.0%} explained")
 axes[0].legend()
-figure.suptitle("Unseen series, by two numbers each")
+figure.suptitle("Codes of test series")
 plt.show()
 
 # %%
 # Series of different lengths
 # ---------------------------
 #
-# They are padded with NaN after the end. The last column of the code is the length, and
-# what comes back has NaN where there is nothing.
+# Shorter series are padded with NaN at the end. The last column of the codes is the
+# length, so the reconstructions are padded in the same way.
 
 rng = np.random.default_rng(0)
 length = X.shape[1]
 
 
 def cut(series):
-    """Return a copy with every series cut off at a random length."""
+    """Return a copy in which every series is truncated to a random length."""
     lengths = rng.integers(length // 2, length + 1, (len(series), 1))
     after_the_end = np.arange(length) >= lengths
     return np.where(after_the_end[:, :, np.newaxis], np.nan, series)
@@ -120,7 +120,7 @@ C_train, C_test = cut(X_train), cut(X_test)
 model = AutoencoderTransformer(9, random_state=0).fit(C_train)
 back = model.inverse_transform(model.transform(C_test))
 
-chosen = [np.flatnonzero(y_test == kind)[:2] for kind in np.unique(y_test)]
+chosen = [np.flatnonzero(y_test == label)[:2] for label in np.unique(y_test)]
 chosen = np.concatenate(chosen)
 figure, axes = plt.subplots(
     len(chosen) // 2,
@@ -132,24 +132,24 @@ figure, axes = plt.subplots(
 )
 for ax, row in zip(axes.flat, chosen, strict=True):
     ax.plot(C_test[row], color="0.6", label="series")
-    ax.plot(back[row], color="C3", label="from nine numbers")
+    ax.plot(back[row], color="C3", label="reconstruction")
     ax.set_title(names[y_test[row]], fontsize="medium")
 axes.flat[0].legend(loc="upper right", fontsize="small")
 figure.supxlabel("step")
-figure.suptitle("Unseen series of different lengths, and what comes back")
+figure.suptitle("Test series of different lengths, reconstructed from 9 components")
 plt.show()
 
 # %%
-# A classifier of the code
-# ------------------------
+# A classifier of the codes
+# -------------------------
 #
-# The transformer is the first step of a pipeline; PCA needs flat rows before. With few
-# numbers the autoencoder keeps more of what tells series apart; with more of them, PCA
-# keeps as much.
+# The transformer is the first step of a pipeline; for PCA, the rows are flattened
+# before. With few components, the classifier is more accurate on the codes of the
+# autoencoder; with eight components, the accuracies are similar.
 
 
 def accuracy(*steps):
-    """Return the share of unseen codes whose neighbors are mostly of their kind."""
+    """Return the accuracy of nearest neighbors on the codes of test series."""
     pipeline = make_pipeline(*steps, StandardScaler(), KNeighborsClassifier(5))
     return pipeline.fit(X_train, y_train).score(X_test, y_test)
 
@@ -162,7 +162,7 @@ accuracies = {
 figure, ax = plt.subplots(figsize=(5, 3.6), layout="constrained")
 for (name, values), color in zip(accuracies.items(), ("0.5", "C3"), strict=True):
     ax.plot(sizes, values, "o-", color=color, label=name)
-ax.set(xlabel="numbers for a series", ylabel="accuracy of neighbors", xticks=sizes)
-ax.set_title("Unseen series, classified by their codes")
+ax.set(xlabel="number of components", ylabel="accuracy", xticks=sizes)
+ax.set_title("Nearest neighbors on the codes of test series")
 ax.legend()
 plt.show()

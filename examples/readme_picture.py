@@ -1,4 +1,4 @@
-"""Draw the README's picture: the first figure of the first example."""
+"""Draw the figure of the README: the first figure of the first example."""
 
 import runpy
 from pathlib import Path
@@ -9,7 +9,7 @@ HERE = Path(__file__).parent
 
 
 def main():
-    """Run the example and save its figure where README.md looks for it."""
+    """Run the example and save its figure in the folder of the documentation."""
     mpl.use("Agg")
     example = runpy.run_path(str(HERE / "plot_1_pca_beside_autoencoder.py"))
     target = HERE.parent / "docs" / "_static" / "pca_beside_autoencoder.png"

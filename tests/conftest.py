@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from threadpoolctl import threadpool_limits
 
 SEEDS = "SKAE_TESTS_GLOBAL_RANDOM_SEED"
 
@@ -21,6 +22,16 @@ def seeds():
 def global_random_seed(request):
     """Seed of every test that draws random numbers."""
     return request.param
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_blas_thread():
+    """Compute matrix decompositions on one thread.
+
+    On so small matrices more threads are slower, a hundred times on a busy machine.
+    """
+    with threadpool_limits(1, user_api="blas"):
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -22,8 +22,11 @@ def params_of(data, **params):
 
 
 def start(data, **params):
-    """Return a run at PCA."""
-    return start_at_pca(data, params_of(data, **params))
+    """Return a run at PCA, with its epochs scheduled."""
+    params = params_of(data, **params)
+    run = start_at_pca(data, params)
+    run.schedule_epochs(params.max_iter)
+    return run
 
 
 def train_all(run):

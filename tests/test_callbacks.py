@@ -1,4 +1,4 @@
-"""Callbacks: scikit-learn's own work, and see the model as it is after each epoch."""
+"""Callbacks: those of scikit-learn work, and receive the model of each epoch."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 
 class Callback:
-    """A callback that does nothing, for those below to change."""
+    """A callback that does nothing, the base of those below."""
 
     def setup(self, estimator, context):
         pass
@@ -30,7 +30,7 @@ class Callback:
 
 
 class StopAt(Callback):
-    """Ends training after so many epochs."""
+    """Ends training after a number of epochs."""
 
     def __init__(self, n_epochs):
         self.n_epochs = n_epochs
@@ -40,7 +40,7 @@ class StopAt(Callback):
 
 
 class RaiseAt(StopAt):
-    """Raises after so many epochs."""
+    """Raises an error after a number of epochs."""
 
     def __init__(self, n_epochs, error):
         super().__init__(n_epochs)
@@ -51,8 +51,8 @@ class RaiseAt(StopAt):
             raise self.error
 
 
-class Spy(Callback):
-    """Keeps what the end of every epoch tells."""
+class Recorder(Callback):
+    """Records the tasks, and the fitted model and its codes after each epoch."""
 
     def __init__(self):
         self.tasks, self.codes, self.models = [], [], []
@@ -79,36 +79,36 @@ def share(estimator, X, y=None):
 @pytest.mark.parametrize("early_stopping", [False, True, "auto"])
 @pytest.mark.parametrize("max_iter", [0, 3])
 def test_every_task_that_begins_ends(max_iter, early_stopping, digits):
-    spy = Spy()
+    recorder = Recorder()
     model = small(max_iter=max_iter, early_stopping=early_stopping)
-    model.set_callbacks(spy).fit(digits)
-    begun = [name for moment, name in spy.tasks if moment == "begin"]
-    ended = [name for moment, name in spy.tasks if moment == "end"]
+    model.set_callbacks(recorder).fit(digits)
+    begun = [name for event, name in recorder.tasks if event == "begin"]
+    ended = [name for event, name in recorder.tasks if event == "end"]
     assert sorted(begun) == sorted(ended)
     assert begun.count("epoch") == model.n_iter_
 
 
-def test_the_model_after_an_epoch_is_that_of_a_fit_that_stopped_there(digits):
-    spy = Spy()
-    codes = small().set_callbacks(spy).fit_transform(digits)
-    assert np.array_equal(spy.codes[-1], codes)
-    for n_epochs, seen in enumerate(spy.codes, start=1):
+def test_the_model_of_an_epoch_is_that_of_a_fit_that_stopped_there(digits):
+    recorder = Recorder()
+    codes = small().set_callbacks(recorder).fit_transform(digits)
+    assert np.array_equal(recorder.codes[-1], codes)
+    for n_epochs, recorded in enumerate(recorder.codes, start=1):
         stopped = small().set_callbacks(StopAt(n_epochs)).fit(digits)
         assert stopped.n_iter_ == n_epochs
-        assert np.array_equal(stopped.transform(digits), seen)
+        assert np.array_equal(stopped.transform(digits), recorded)
 
 
-def test_a_model_that_was_seen_does_not_change_any_more(digits):
-    spy = Spy()
-    small().set_callbacks(spy).fit(digits)
+def test_the_model_of_an_epoch_does_not_change_later(digits):
+    recorder = Recorder()
+    small().set_callbacks(recorder).fit(digits)
     for n_epochs, (model, codes) in enumerate(
-        zip(spy.models, spy.codes, strict=True), start=1
+        zip(recorder.models, recorder.codes, strict=True), start=1
     ):
         assert model.n_iter_ == len(model.loss_curve_) == n_epochs
         assert np.array_equal(model.transform(digits), codes)
 
 
-# With the second, the best state is often not the last.
+# With the second, the best state is often not the latest.
 @pytest.mark.parametrize(
     "params",
     [
@@ -116,10 +116,11 @@ def test_a_model_that_was_seen_does_not_change_any_more(digits):
         {"early_stopping": True, "max_iter": 40, "learning_rate": 0.05},
     ],
 )
-def test_watching_does_not_change_what_is_learned(params, digits):
-    watched, alone = small(**params).set_callbacks(Spy()), small(**params)
-    assert np.array_equal(watched.fit_transform(digits), alone.fit_transform(digits))
-    assert watched.loss_curve_ == alone.loss_curve_
+def test_callbacks_do_not_change_the_fitted_model(params, digits):
+    model = small(**params).set_callbacks(Recorder())
+    without = small(**params)
+    assert np.array_equal(model.fit_transform(digits), without.fit_transform(digits))
+    assert model.loss_curve_ == without.loss_curve_
 
 
 def test_scoring_monitor_records_a_score_for_every_epoch(digits):
@@ -132,7 +133,7 @@ def test_scoring_monitor_records_a_score_for_every_epoch(digits):
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])
-def test_progress_bar_goes_to_the_end(early_stopping, digits, capsys):
+def test_progress_bar_reaches_100_percent(early_stopping, digits, capsys):
     model = small(early_stopping=early_stopping).set_callbacks(ProgressBar())
     model.fit(digits)
     out, err = capsys.readouterr()
@@ -155,30 +156,30 @@ def test_progress_bar_works_in_a_search_over_a_pipeline(digits, capsys):
 
 
 def test_partial_fit_reports_its_epoch(digits):
-    spy = Spy()
-    model = small().set_callbacks(spy).partial_fit(digits).partial_fit(digits)
-    assert [m.n_iter_ for m in spy.models] == [1, 2]
-    assert np.array_equal(spy.codes[-1], model.transform(digits))
+    recorder = Recorder()
+    model = small().set_callbacks(recorder).partial_fit(digits).partial_fit(digits)
+    assert [m.n_iter_ for m in recorder.models] == [1, 2]
+    assert np.array_equal(recorder.codes[-1], model.transform(digits))
 
 
 def test_a_callback_that_raises_leaves_the_earlier_model(digits):
     model = small().fit(digits)
     codes = model.transform(digits)
-    model.set_callbacks(RaiseAt(2, RuntimeError("from outside")))
-    with pytest.raises(RuntimeError, match="from outside"):
+    model.set_callbacks(RaiseAt(2, RuntimeError("in a callback")))
+    with pytest.raises(RuntimeError, match="in a callback"):
         model.fit(digits[::2])
     assert np.array_equal(model.transform(digits), codes)
     assert model.n_iter_ == 6
 
 
-def test_a_callback_that_raises_in_the_first_fit_leaves_no_model(digits):
-    model = small().set_callbacks(RaiseAt(2, RuntimeError("from outside")))
-    with pytest.raises(RuntimeError, match="from outside"):
+def test_a_callback_that_raises_in_the_first_fit_leaves_the_estimator_unfitted(digits):
+    model = small().set_callbacks(RaiseAt(2, RuntimeError("in a callback")))
+    with pytest.raises(RuntimeError, match="in a callback"):
         model.fit(digits)
     assert not hasattr(model, "module_")
 
 
-def test_stopping_ends_early_stopping_too(digits):
+def test_a_callback_stops_a_fit_with_early_stopping_without_a_refit(digits):
     model = small(early_stopping=True, max_iter=50).set_callbacks(StopAt(3))
     model.fit(digits)
     assert model.n_iter_ == len(model.validation_loss_curve_) == 3

@@ -1,4 +1,4 @@
-"""New rows are like the training rows, and the same for the same seed."""
+"""New rows resemble the training rows, and the same seed gives the same rows."""
 
 import pickle
 import warnings
@@ -12,13 +12,14 @@ import torch
 from scipy import sparse
 from sklearn import config_context
 from sklearn.exceptions import NotFittedError
+from sklearn.mixture import GaussianMixture
 
 from skae import MLP, SKOPS_TRUSTED, AutoencoderTransformer, Regularizer
 from skae._generation import (
-    MOST_CODES,
+    NUMBERS_PER_PARAMETER,
     candidate_mixtures,
     gaussian_mixture,
-    representatives,
+    n_parameters,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -28,22 +29,22 @@ NAMES = ["a", "b", "c", "d", "e"]
 
 
 class Ring(Regularizer):
-    """Codes of length 1, in every direction."""
+    """A prior of codes of length 1, in every direction."""
 
     def prior(self, n_samples, n_components, generator):
         codes = torch.randn(n_samples, n_components, generator=generator)
         return codes / codes.norm(dim=1, keepdim=True)
 
 
-class Careless(Regularizer):
-    """A prior that does not draw from the generator."""
+class GlobalGenerator(Regularizer):
+    """A prior that draws from the global generator."""
 
     def prior(self, n_samples, n_components, generator):
         return torch.rand(n_samples, n_components)
 
 
 class Narrow(Regularizer):
-    """A prior that forgets components."""
+    """A prior of one component."""
 
     def prior(self, n_samples, n_components, generator):
         return torch.zeros(n_samples, 1)
@@ -84,11 +85,11 @@ def reconstruction(model, X):
 
 
 @pytest.mark.parametrize("n_samples", [1, 2, 300, np.int64(7)])
-def test_so_many_rows_are_returned_as_are_asked_for(n_samples, model):
+def test_sample_returns_n_samples_rows(n_samples, model):
     assert model.sample(n_samples).shape == (n_samples, 5)
 
 
-def test_one_row_is_the_default(model):
+def test_sample_returns_one_row_by_default(model):
     assert model.sample().shape == (1, 5)
 
 
@@ -99,7 +100,7 @@ def test_rows_have_the_float_type_of_the_training_rows(dtype, X):
     assert model.interpolate(X[0], X[1]).dtype == dtype
 
 
-def test_rows_from_integers_are_floats(X):
+def test_rows_of_integers_give_floats(X):
     model = quick().fit(X.astype(int))
     assert model.sample(5).dtype == np.float64
 
@@ -111,7 +112,7 @@ CONTAINERS = {
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
-def test_rows_are_a_data_frame_where_fit_was_given_one(name, X):
+def test_rows_are_a_data_frame_if_fit_was_given_one(name, X):
     container, make = CONTAINERS[name]
     model = quick().fit(make(X))
     for rows in (model.sample(4), model.interpolate(make(X)[:1], X[1], n_steps=4)):
@@ -122,7 +123,7 @@ def test_rows_are_a_data_frame_where_fit_was_given_one(name, X):
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
-def test_set_output_chooses_the_container(name, X):
+def test_set_output_determines_the_container(name, X):
     container, _ = CONTAINERS[name]
     model = quick().set_output(transform=name).fit(X)
     rows = model.sample(4)
@@ -132,13 +133,13 @@ def test_set_output_chooses_the_container(name, X):
         assert isinstance(quick().fit(X).sample(), container)
 
 
-def test_set_output_goes_before_the_container_of_the_training_rows(X):
+def test_set_output_has_precedence_over_the_container_of_the_training_rows(X):
     frame = pd.DataFrame(X, columns=NAMES)
     model = quick().set_output(transform="polars").fit(frame)
     assert model.sample().columns == NAMES
 
 
-def test_a_frame_fits_beside_the_training_rows(X):
+def test_a_sampled_frame_can_be_appended_to_the_training_rows(X):
     frame = pd.DataFrame(X, columns=NAMES)
     model = quick().fit(frame)
     rows = model.sample(10)
@@ -147,7 +148,7 @@ def test_a_frame_fits_beside_the_training_rows(X):
     assert model.transform(rows).shape == (10, 2)
 
 
-def test_rows_from_sparse_data_are_an_array(X):
+def test_rows_of_a_sparse_matrix_give_an_array(X):
     rows = quick().fit(sparse.csr_matrix(X)).sample(3)
     assert isinstance(rows, np.ndarray)
 
@@ -162,7 +163,7 @@ def test_the_same_seed_gives_the_same_rows(model, global_random_seed):
     assert not np.allclose(first, other)
 
 
-def test_no_seed_gives_other_rows_at_every_call(model):
+def test_without_a_seed_every_call_gives_other_rows(model):
     assert not np.allclose(model.sample(20), model.sample(20))
 
 
@@ -175,29 +176,29 @@ def test_a_random_state_is_drawn_from(model):
     )
 
 
-def test_sampling_changes_nothing_in_the_model(model):
+def test_sampling_does_not_change_the_model(model):
     before = pickle.dumps(model)
     model.sample(5)
     model.interpolate(np.zeros(5), np.ones(5))
     assert pickle.dumps(model) == before
 
 
-@pytest.mark.parametrize("carry", [by_pickle, by_skops])
+@pytest.mark.parametrize("roundtrip", [by_pickle, by_skops])
 @pytest.mark.parametrize("frame", [False, True])
-def test_a_saved_model_gives_the_same_rows(carry, frame, X):
+def test_a_loaded_model_gives_the_same_rows(roundtrip, frame, X):
     model = quick().fit(pd.DataFrame(X, columns=NAMES) if frame else X)
-    rows, others = (m.sample(20, random_state=0) for m in (model, carry(model)))
+    rows, others = (m.sample(20, random_state=0) for m in (model, roundtrip(model)))
     assert type(rows) is type(others)
     np.testing.assert_array_equal(rows, others)
 
 
-def test_a_model_with_a_prior_that_is_saved_gives_the_same_rows(X):
+def test_a_loaded_model_with_a_prior_gives_the_same_rows(X):
     model = quick(regularizer=Ring()).fit(X)
     rows = by_pickle(model).sample(20, random_state=0)
     np.testing.assert_array_equal(rows, model.sample(20, random_state=0))
 
 
-# What is drawn
+# Distribution
 
 
 def test_moments_are_those_of_the_training_rows(X, global_random_seed):
@@ -218,52 +219,52 @@ def clusters():
     return centers + rng.standard_normal(centers.shape)
 
 
-def test_clusters_are_found_and_nothing_lies_between_them(global_random_seed):
+def test_rows_lie_in_the_clusters_and_not_between_them(global_random_seed):
     rows = quick(max_iter=0).fit(clusters()).sample(1000, global_random_seed)
     left = rows[:, 0] < 0
     assert 0.4 < left.mean() < 0.6
     assert (np.abs(rows[:, 0]) > 1).all()
 
 
-def test_rows_come_in_random_order(global_random_seed):
+def test_rows_are_in_random_order(global_random_seed):
     rows = quick(max_iter=0).fit(clusters()).sample(1000, global_random_seed)
     halves = np.split(rows[:, 0] < 0, 2)
     assert abs(halves[0].mean() - halves[1].mean()) < 0.2
 
 
-def test_rows_of_weight_zero_are_not_generated():
+def test_rows_do_not_resemble_rows_of_weight_zero():
     weight = np.repeat([1.0, 0.0], 100)
     model = quick(max_iter=0).fit(clusters(), sample_weight=weight)
     assert (model.sample(500, random_state=0)[:, 0] < 0).all()
 
 
-def test_weights_are_the_shares_of_clusters():
+def test_clusters_are_as_frequent_as_their_weights():
     weight = np.repeat([1.0, 9.0], 100)
     rows = quick(max_iter=0).fit(clusters(), sample_weight=weight).sample(2000, 0)
     assert (rows[:, 0] < 0).mean() == pytest.approx(0.1, abs=0.03)
 
 
-def test_codes_are_drawn_from_a_prior_where_there_is_one(X):
+def test_codes_are_drawn_from_the_prior_if_there_is_one(X):
     model = quick(regularizer=Ring(), max_iter=0).fit(X)
     codes = model.transform(model.sample(50, random_state=0))
     np.testing.assert_allclose(np.linalg.norm(codes, axis=1), 1, atol=1e-6)
-    assert model._codes.shape == (0, 2)  # there is no density to learn
+    assert model._codes.shape == (0, 2)  # no mixture is fitted
 
 
-def test_a_prior_that_ignores_its_generator_follows_the_seed(X):
-    model = quick(regularizer=Careless()).fit(X)
+def test_a_prior_that_ignores_its_generator_uses_the_seed(X):
+    model = quick(regularizer=GlobalGenerator()).fit(X)
     before = torch.get_rng_state()
     first, again = (model.sample(9, random_state=0) for _ in range(2))
     np.testing.assert_array_equal(first, again)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_prior_of_the_wrong_width_is_refused(X):
+def test_a_prior_of_the_wrong_width_raises(X):
     with pytest.raises(ValueError, match=r"prior of Narrow.* but expected \(1, 2\)"):
         quick(regularizer=Narrow()).fit(X)
 
 
-def test_no_regularizer_has_no_prior():
+def test_the_no_op_regularizer_has_no_prior():
     assert Regularizer().prior(3, 2, torch.Generator()) is None
 
 
@@ -275,23 +276,23 @@ def test_rows_stay_in_the_domain_of_the_loss(loss, digits):
     assert loss == "poisson" or rows.max() <= 1
 
 
-# The codes that are kept
+# Stored codes
 
 
-def test_codes_of_all_rows_are_kept_where_there_are_few(X):
+def test_the_codes_of_all_rows_are_stored_if_there_are_few(X):
     model = quick().fit(X)
     np.testing.assert_allclose(model._codes, model.transform(X), atol=1e-6)
 
 
-def test_no_more_codes_are_kept_for_more_rows():
+def test_at_most_1000_codes_are_stored():
     X = np.random.default_rng(0).standard_normal((2500, 3))
     model = quick(max_iter=0).fit(X)
-    assert model._codes.shape == (MOST_CODES, 2)
+    assert model._codes.shape == (1000, 2)
     spread = model.transform(X).std(axis=0)
     np.testing.assert_allclose(model._codes.std(axis=0), spread, rtol=0.1)
 
 
-def test_partial_fit_keeps_codes_of_the_last_rows(X):
+def test_partial_fit_stores_codes_of_the_latest_rows(X):
     model = quick()
     for chunk in np.split(X, 3):
         model.partial_fit(chunk)
@@ -299,51 +300,56 @@ def test_partial_fit_keeps_codes_of_the_last_rows(X):
         assert model.sample(5, random_state=0).shape == (5, 5)
 
 
-def test_a_warm_start_keeps_codes_of_the_present_model(X):
+def test_a_warm_start_stores_codes_of_the_current_model(X):
     model = quick(warm_start=True, early_stopping=False).fit(X).fit(X)
     np.testing.assert_allclose(model._codes, model.transform(X), atol=1e-6)
 
 
-def test_components_left_out_are_left_out_of_samples(X):
+def test_dropped_components_are_not_sampled(X):
     model = quick(0.8, max_iter=5).fit(X)
     assert model._codes.shape == (300, model.n_components_)
     assert model.sample(3).shape == (3, 5)
 
 
-@pytest.mark.parametrize("n_chosen", [1, 3, 10])
-def test_representatives_are_evenly_spaced(n_chosen):
-    chosen = representatives(10, None, n_chosen)
-    assert len(chosen) == n_chosen
-    np.testing.assert_array_equal(chosen, representatives(10, np.ones(10), n_chosen))
-    assert set(np.diff(chosen)) <= {10 // n_chosen, 10 // n_chosen + 1}
-
-
-def test_representatives_follow_weights():
-    chosen = representatives(4, np.array([1.0, 0.0, 2.0, 1.0]), 400)
-    assert np.bincount(chosen, minlength=4).tolist() == [100, 0, 200, 100]
-
-
 # The mixture
 
 
-def test_one_gaussian_is_enough_for_a_gaussian(global_random_seed):
+def test_one_gaussian_is_selected_for_a_gaussian(global_random_seed):
     codes = np.random.default_rng(global_random_seed).standard_normal((500, 3))
     assert gaussian_mixture(codes, seed=0).n_components == 1
 
 
+def test_two_gaussians_are_selected_for_two_clusters(global_random_seed):
+    codes = np.random.default_rng(global_random_seed).standard_normal((500, 3))
+    codes[::2] += 8
+    assert gaussian_mixture(codes, seed=0).n_components == 2
+
+
+@pytest.mark.parametrize("kind", ["diag", "tied", "full"])
+@pytest.mark.parametrize("m", [1, 3])
+def test_parameters_of_mixtures_are_counted(kind, m, X):
+    mixture = GaussianMixture(m, covariance_type=kind, random_state=0).fit(X)
+    # BIC is n_parameters * log(n_samples) - 2 * log_likelihood.
+    n_free = (mixture.bic(X) + 2 * len(X) * mixture.score(X)) / np.log(len(X))
+    n_weights = m - 1  # which are not counted
+    assert n_parameters(m, 5)[kind] + n_weights == pytest.approx(n_free)
+
+
 @pytest.mark.parametrize("n_codes", [1, 2, 10, 100, 1000])
 @pytest.mark.parametrize("n_components", [1, 5, 50])
-def test_a_mixture_has_few_parameters_beside_the_codes(n_codes, n_components):
-    found = candidate_mixtures(n_codes, n_components)
-    assert found[0] == (1, "diag")
-    assert all(m * 8 <= n_codes for m, _ in found[1:])
-    assert len(found) > 1 or n_codes < 100
+def test_a_mixture_has_few_parameters_per_number(n_codes, n_components):
+    candidates = candidate_mixtures(n_codes, n_components)
+    assert candidates[0] == (1, "diag")
+    for m, kind in candidates[1:]:
+        n_per_parameter = n_codes * n_components / n_parameters(m, n_components)[kind]
+        assert n_per_parameter >= NUMBERS_PER_PARAMETER
+    assert len(candidates) > 1 or n_codes < 100
 
 
-# Small, large and odd cases
+# Unusual rows
 
 
-ODD = {
+UNUSUAL = {
     "one row": lambda X: X[:1],
     "two rows": lambda X: X[:2],
     "five rows": lambda X: X[:5],
@@ -353,14 +359,14 @@ ODD = {
     "scale 1e-30": lambda X: X * 1e-30,
     "scale 1e30": lambda X: X * 1e30,
     "float32 largest": lambda X: np.where(X > 0, np.float32(3e38), np.float32(0)),
-    "one row far away": lambda X: np.vstack([X, X[:1] * 1e12]),
+    "one outlier": lambda X: np.vstack([X, X[:1] * 1e12]),
     "wide": lambda X: np.tile(X[:30], 600),
 }
 
 
-@pytest.mark.parametrize("name", ODD)
-def test_rows_are_finite_and_like_odd_training_rows(name, X):
-    rows = ODD[name](X)
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_rows_are_finite_and_resemble_unusual_training_rows(name, X):
+    rows = UNUSUAL[name](X)
     model = quick(max_iter=1).fit(rows)
     with warnings.catch_warnings(action="error"):
         drawn = model.sample(40, random_state=0).astype(float)
@@ -373,7 +379,7 @@ def test_rows_are_finite_and_like_odd_training_rows(name, X):
 
 
 @pytest.mark.parametrize("n_components", [1, 5, 9])
-def test_any_width_of_the_code_is_sampled(n_components, X):
+def test_codes_of_any_width_are_sampled(n_components, X):
     assert quick(n_components).fit(X).sample(3).shape == (3, 5)
 
 
@@ -381,42 +387,42 @@ def test_many_rows_are_drawn_in_blocks(model):
     assert model.sample(300_000, random_state=0).shape == (300_000, 5)
 
 
-# From one row to another
+# Interpolation
 
 
 @pytest.mark.parametrize("n_steps", [2, 3, 10])
-def test_a_path_leads_from_reconstruction_to_reconstruction(n_steps, model, X):
+def test_the_first_and_last_rows_are_reconstructions(n_steps, model, X):
     path = model.interpolate(X[0], X[1], n_steps)
     ends = reconstruction(model, X[:2])
     assert path.shape == (n_steps, 5)
     np.testing.assert_allclose(path[[0, -1]], ends, rtol=1e-12)
 
 
-def test_the_path_of_a_linear_model_is_straight(X):
+def test_the_path_of_pca_is_straight(X):
     path = quick(max_iter=0).fit(X).interpolate(X[0], X[1], n_steps=3)
     np.testing.assert_allclose(path[1], path[[0, 2]].mean(axis=0), rtol=1e-9)
 
 
-def test_the_path_is_straight_in_the_code(X):
+def test_the_codes_of_the_path_are_evenly_spaced(X):
     model = quick(max_iter=0).fit(X)
     codes = model.transform(model.interpolate(X[0], X[1], n_steps=5))
     np.testing.assert_allclose(np.diff(codes, n=2, axis=0), 0, atol=1e-9)
 
 
-def test_ends_come_in_any_shape_of_one_row(X):
+def test_start_and_end_have_any_shape_of_one_row(X):
     frame = pd.DataFrame(X, columns=NAMES)
     model = quick().fit(frame)
-    wanted = model.interpolate(frame[:1], frame[1:2])
+    expected = model.interpolate(frame[:1], frame[1:2])
     for start, end in [
         (X[0], X[1]),
         (X[0].tolist(), tuple(X[1])),
         (frame.iloc[0], frame.iloc[1]),
         (frame.iloc[[0]], X[1]),
     ]:
-        pd.testing.assert_frame_equal(model.interpolate(start, end), wanted)
+        pd.testing.assert_frame_equal(model.interpolate(start, end), expected)
 
 
-def test_ends_may_be_sparse(model, X):
+def test_start_and_end_may_be_sparse(model, X):
     rows = sparse.csr_matrix(X)
     np.testing.assert_array_equal(
         model.interpolate(rows[[0]], rows[[1]]), model.interpolate(X[0], X[1])
@@ -427,7 +433,7 @@ def test_ends_may_be_sparse(model, X):
 
 
 @pytest.mark.parametrize("call", ["sample", "interpolate"])
-def test_an_unfitted_model_generates_nothing(call, X):
+def test_an_unfitted_estimator_raises(call, X):
     arguments = {"sample": (3,), "interpolate": (X[0], X[1])}[call]
     with pytest.raises(NotFittedError):
         getattr(quick(), call)(*arguments)
@@ -436,7 +442,7 @@ def test_an_unfitted_model_generates_nothing(call, X):
 @pytest.mark.parametrize(
     ("n_samples", "error"), [(0, ValueError), (-1, ValueError), (2.0, TypeError)]
 )
-def test_a_number_of_rows_that_is_none_is_refused(n_samples, error, model):
+def test_an_invalid_number_of_rows_raises(n_samples, error, model):
     with pytest.raises(error, match="n_samples"):
         model.sample(n_samples)
 
@@ -444,7 +450,7 @@ def test_a_number_of_rows_that_is_none_is_refused(n_samples, error, model):
 @pytest.mark.parametrize(
     ("n_steps", "error"), [(1, ValueError), (-1, ValueError), ("3", TypeError)]
 )
-def test_a_path_needs_two_ends(n_steps, error, model, X):
+def test_an_invalid_number_of_steps_raises(n_steps, error, model, X):
     with pytest.raises(error, match="n_steps"):
         model.interpolate(X[0], X[1], n_steps)
 
@@ -462,12 +468,12 @@ def test_a_path_needs_two_ends(n_steps, error, model, X):
         (np.zeros((1, 1, 5)), r"shape \(1, 5\)"),
     ],
 )
-def test_an_end_that_is_not_a_finite_row_is_refused(row, message, model):
+def test_an_end_that_is_not_one_finite_row_raises(row, message, model):
     with pytest.raises(ValueError, match=message):
         model.interpolate(np.zeros(5), row)
 
 
-def test_names_of_ends_are_checked(X):
+def test_feature_names_of_the_end_are_checked(X):
     frame = pd.DataFrame(X, columns=NAMES)
     model = quick().fit(frame)
     for wrong in (frame[:1][NAMES[::-1]], frame[NAMES[::-1]].iloc[0]):

@@ -12,8 +12,8 @@ from sklearn.datasets import load_digits
 from skae import MLP, AutoencoderTransformer, CrossEntropy
 from skae.losses import LOSSES, StandardizedLoss, as_loss, cross_entropy
 
-LINKED = ["log_loss", "brier", "poisson"]
-STANDARDIZED = ["squared_error", "absolute_error", "huber"]
+LINKED = [name for name in NUMERIC_LOSSES if hasattr(LOSSES[name], "link")]
+STANDARDIZED = [name for name in NUMERIC_LOSSES if name not in LINKED]
 METRICS = [
     ("squared_error", metrics.mean_squared_error),
     ("absolute_error", metrics.mean_absolute_error),

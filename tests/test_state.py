@@ -1,4 +1,4 @@
-"""A fitted model's state: small, of arrays, the same everywhere, read with care."""
+"""A fitted model's saved state: it is small, of arrays, and validated when loaded."""
 
 import copy
 import pickle
@@ -9,46 +9,18 @@ import numpy as np
 import pytest
 import skops.io
 import torch
-from parts import NETWORKS, NOISES, REGULARIZERS
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from torch import nn
+from variants import PUBLIC_VARIANTS, quick
 
-from skae import (
-    MLP,
-    SKOPS_TRUSTED,
-    AutoencoderTransformer,
-    CrossEntropy,
-    Modules,
-    Noise,
-    Regularizer,
-)
+from skae import MLP, SKOPS_TRUSTED, AutoencoderTransformer, CrossEntropy, Modules
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-QUICK = {"network": MLP((8,)), "max_iter": 2, "random_state": 0}
-VARIANTS = {
-    "default": {},
-    "float32": {"precision": "float32"},
-    "dropout": {"network": MLP((8,), dropout=0.2)},
-    "activation": {"network": MLP((8,), activation="tanh")},
-    "linear": {"network": MLP(())},
-    "random": {"init": "random"},
-    "huber": {"loss": "huber"},
-    "log_loss": {"loss": "log_loss"},
-    "poisson": {"loss": "poisson"},
-    "lbfgs": {"solver": "lbfgs"},
-    "neutral": {"noise": Noise(), "regularizer": Regularizer()},
-    "share": {"n_components": 0.5},
-    "early_stopping": {"early_stopping": True},
-    **{repr(part): {"network": part} for part in NETWORKS},
-    **{repr(part): {"noise": part} for part in NOISES},
-    **{repr(part): {"regularizer": part} for part in REGULARIZERS},
-}
-
 
 class Shifted(nn.Module):
-    """Adds numbers that are no part of a module's state."""
+    """Adds a buffer that is not part of the module's state."""
 
     def __init__(self, n_features):
         super().__init__()
@@ -58,14 +30,14 @@ class Shifted(nn.Module):
         return x + self.shift
 
 
-def normalised(n_features, n_components, n_samples):
+def with_batch_norm(n_features, n_components, n_samples):
     shift, norm = Shifted(n_features), nn.BatchNorm1d(8)
     encoder = nn.Sequential(shift, nn.Linear(n_features, 8), norm, nn.Tanh())
     encoder.append(nn.Linear(8, n_components))
     return encoder, nn.Linear(n_components, n_features)
 
 
-OWN = {"callable": normalised, "modules": Modules(*normalised(24, 3, 60))}
+OWN = {"callable": with_batch_norm, "modules": Modules(*with_batch_norm(24, 3, 60))}
 
 
 def by_pickle(model):
@@ -82,7 +54,7 @@ def X(digits):
 
 
 def fitted(X, **options):
-    return AutoencoderTransformer(**{"n_components": 3, **QUICK, **options}).fit(X)
+    return quick(**{"n_components": 3, **options}).fit(X)
 
 
 @pytest.fixture(scope="module")
@@ -105,16 +77,16 @@ def assert_same_model(model, other, X):
 
 
 @pytest.mark.parametrize("roundtrip", [by_pickle, by_skops, copy.deepcopy, copy.copy])
-@pytest.mark.parametrize("name", VARIANTS)
-def test_a_saved_model_gives_the_same_bits(name, roundtrip, X):
-    model = fitted(X, **VARIANTS[name])
+@pytest.mark.parametrize("name", PUBLIC_VARIANTS)
+def test_a_loaded_model_returns_the_same_bits(name, roundtrip, X):
+    model = fitted(X, **PUBLIC_VARIANTS[name])
     assert_same_model(model, roundtrip(model), X)
 
 
 @pytest.mark.parametrize("roundtrip", [by_pickle, copy.deepcopy, copy.copy])
 @pytest.mark.parametrize("init", ["pca", "random"])
 @pytest.mark.parametrize("name", OWN)
-def test_a_network_with_buffers_gives_the_same_bits(name, init, roundtrip, X):
+def test_a_loaded_network_with_buffers_returns_the_same_bits(name, init, roundtrip, X):
     model = fitted(X, network=OWN[name], init=init)
     loaded = roundtrip(model)
     assert_same_model(model, loaded, X)
@@ -122,7 +94,7 @@ def test_a_network_with_buffers_gives_the_same_bits(name, init, roundtrip, X):
 
 
 @pytest.mark.parametrize("mmap_mode", [None, "r"])
-def test_joblib_gives_the_same_bits(mmap_mode, X, tmp_path):
+def test_joblib_loads_a_model_that_returns_the_same_bits(mmap_mode, X, tmp_path):
     model = fitted(X)
     joblib.dump(model, tmp_path / "model.joblib")
     loaded = joblib.load(tmp_path / "model.joblib", mmap_mode=mmap_mode)
@@ -132,18 +104,20 @@ def test_joblib_gives_the_same_bits(mmap_mode, X, tmp_path):
 
 
 @pytest.mark.parametrize("roundtrip", [by_pickle, by_skops, copy.deepcopy, clone])
-def test_an_unfitted_model_is_saved(roundtrip, X):
-    loaded = roundtrip(AutoencoderTransformer(3, **QUICK))
+def test_an_unfitted_estimator_is_saved(roundtrip, X):
+    loaded = roundtrip(quick(n_components=3))
     with pytest.raises(NotFittedError):
         loaded.transform(X)
     assert np.array_equal(loaded.fit_transform(X), fitted(X).transform(X))
 
 
-def test_skops_trusted_names_exactly_the_types_of_all_files(X):
-    files = [skops.io.dumps(fitted(X, **options)) for options in VARIANTS.values()]
-    files.append(skops.io.dumps(AutoencoderTransformer(loss=CrossEntropy())))
-    types = [skops.io.get_untrusted_types(data=file) for file in files]
-    assert {name for names in types for name in names} == set(SKOPS_TRUSTED)
+def test_skops_trusted_lists_exactly_the_types_in_files(X):
+    models = [fitted(X, **options) for options in PUBLIC_VARIANTS.values()]
+    models.append(AutoencoderTransformer(loss=CrossEntropy()))
+    found = set()
+    for model in models:
+        found.update(skops.io.get_untrusted_types(data=skops.io.dumps(model)))
+    assert found == set(SKOPS_TRUSTED)
 
 
 def test_set_params_after_fit_does_not_change_a_saved_model(X):
@@ -157,7 +131,7 @@ def test_set_params_after_fit_does_not_change_a_saved_model(X):
 
 
 @pytest.mark.parametrize("roundtrip", [by_pickle, by_skops, copy.deepcopy])
-def test_a_loaded_model_goes_on_from_its_weights(roundtrip, X):
+def test_training_of_a_loaded_model_continues_from_its_weights(roundtrip, X):
     model = fitted(X)
     loaded = roundtrip(model).set_params(learning_rate=1e-12).partial_fit(X)
     assert loaded.n_iter_ == model.n_iter_ + 1
@@ -171,7 +145,7 @@ def test_a_deep_copy_shares_no_memory(X):
     assert np.array_equal(model.transform(X), before)
 
 
-def test_a_pickle_holds_weights_and_little_else(X):
+def test_a_pickle_contains_the_weights_and_little_else(X):
     model = fitted(X, network=MLP((256, 256)))
     n_bytes = sum(value.nbytes for value in weights(model).values())
     assert len(pickle.dumps(model)) <= 1.1 * n_bytes + 10_000
@@ -190,11 +164,11 @@ def globals_of(data):
     return found
 
 
-@pytest.mark.parametrize("name", VARIANTS)
-def test_a_pickle_names_only_numpy_and_public_types(name, X):
-    found = globals_of(pickle.dumps(fitted(X, **VARIANTS[name]), protocol=2))
+@pytest.mark.parametrize("name", PUBLIC_VARIANTS)
+def test_a_pickle_imports_only_numpy_and_public_types(name, X):
+    found = globals_of(pickle.dumps(fitted(X, **PUBLIC_VARIANTS[name]), protocol=2))
     assert ("skae", "AutoencoderTransformer") in found
-    # So this protocol spells arrays, empty ones, and objects without constructors.
+    # Protocol 2 uses these for arrays, empty arrays and objects.
     others = {"_codecs.encode", "__builtin__.bytes"}
     others |= {"copy_reg._reconstructor", "__builtin__.object"}
     names = {f"{module}.{attribute}" for module, attribute in found}
@@ -202,7 +176,7 @@ def test_a_pickle_names_only_numpy_and_public_types(name, X):
     assert rest <= {*SKOPS_TRUSTED, *others}
 
 
-def lost_weight(state):
+def missing_weight(state):
     del state["module_"]["offset"]
 
 
@@ -219,9 +193,10 @@ def wrong_dtype(state):
 
 
 def fractional_count(state):
-    state.update(fitted(np.eye(24), network=normalised, init="random").__getstate__())
-    count = state["module_"]["encoder.2.num_batches_tracked"]
-    state["module_"]["encoder.2.num_batches_tracked"] = count + 0.5
+    model = fitted(np.eye(24), network=with_batch_norm, init="random")
+    state.update(model.__getstate__())
+    name = "encoder.2.num_batches_tracked"
+    state["module_"][name] = state["module_"][name] + 0.5
 
 
 def wrong_type(state):
@@ -237,55 +212,55 @@ def no_weights(state):
 
 
 def a_billion_units(state):
-    state["_blueprint"]["network"] = MLP((10**9,))
+    state["_config"]["network"] = MLP((10**9,))
 
 
 def negative_units(state):
-    state["_blueprint"]["network"] = MLP((-1,))
+    state["_config"]["network"] = MLP((-1,))
 
 
 def unknown_activation(state):
-    state["_blueprint"]["network"] = MLP((8,), activation="system")
+    state["_config"]["network"] = MLP((8,), activation="system")
 
 
 def unknown_init(state):
-    state["_blueprint"]["init"] = "system"
+    state["_config"]["init"] = "system"
 
 
 def unknown_loss(state):
-    state["_blueprint"]["loss"] = "system"
+    state["_config"]["loss"] = "system"
 
 
 def unknown_dtype(state):
-    state["_blueprint"]["dtype"] = "load"
+    state["_config"]["dtype"] = "load"
 
 
-def extra_in_blueprint(state):
-    state["_blueprint"]["extra"] = 1
+def extra_in_config(state):
+    state["_config"]["extra"] = 1
 
 
-def lost_from_blueprint(state):
-    del state["_blueprint"]["loss"]
+def missing_from_config(state):
+    del state["_config"]["loss"]
 
 
-# Entries of the blueprint, and attributes, that no model has.
-BLUEPRINT = {
+# Invalid entries of the configuration, and invalid attributes.
+CONFIG = {
     "layout": [
         None,
-        [64],
         {},
-        {"kind": "os.system", "shape": (64,)},
-        {"kind": "numbers", "shape": (64, 1)} | {"extra": 1},
-        {"kind": "numbers", "shape": 64},
-        {"kind": "numbers", "shape": (3,)},
-        {"kind": "numbers", "shape": (-8, -8)},
+        {"kind": "os.system", "shape": (24,)},
+        {"kind": "numbers", "shape": (24,), "extra": 1},
+        {"kind": "numbers", "shape": 24},
+        {"kind": "numbers", "shape": (23,)},
+        {"kind": "numbers", "shape": (-4, -6)},
         {"kind": "numbers", "shape": (2**40, 2**40)},
-        {"kind": "padded", "shape": (8, 8), "axis": 2},
-        {"kind": "padded", "shape": (8, 8), "axis": "0"},
-        {"kind": "tokens", "shape": (64,), "n_tokens": 4, "channels_first": False},
-        {"kind": "tokens", "shape": (64,), "n_tokens": 4, "channels_first": [0]},
-        {"kind": "tokens", "shape": (64,), "n_tokens": 0, "channels_first": False},
-        {"kind": "tokens", "shape": (64,), "n_tokens": 9**9, "channels_first": False},
+        {"kind": "padded", "shape": (8, 3), "axis": 0},  # the model has no lengths
+        {"kind": "padded", "shape": (8, 3), "axis": 2},
+        {"kind": "padded", "shape": (8, 3), "axis": "0"},
+        *(
+            {"kind": "tokens", "shape": (24,), "n_tokens": n, "channels_first": first}
+            for n, first in [(4, False), (4, [0]), (0, False), (9**9, False)]
+        ),
     ],
     "n_components": [1, -1, 10**9, "3"],
     "n_samples": [0, "many"],
@@ -298,12 +273,12 @@ BLUEPRINT = {
     "dtype": [3, None, ["float64"]],
 }
 ATTRIBUTES = {
-    "_blueprint": [None, [1], {}],
+    "_config": [None, [1], {}],
     "module_": [{}, [1], "weights"],
     "mean_": [None, "0", [0.0], np.zeros(3), np.full(24, np.nan)],
     "scale_": [None, "1", 0.0, -1.0, float("nan"), float("inf"), np.ones(2)],
     "n_components_": [None, 7, "3"],
-    "_marks": [None, np.zeros((3, 1)), np.zeros((0, 0))],
+    "_lengths": [None, np.zeros((3, 1)), np.zeros((0, 0))],
     "n_features_in_": [None, 23, "24"],
     "_codes": [None, "0", [[0.0] * 3], np.zeros((9, 2)), np.full((9, 3), np.nan)],
     "_container": [None, "numpy", 3],
@@ -312,44 +287,57 @@ ATTRIBUTES = {
 }
 
 
-def replacing(name, value, blueprint=False):
-    def damage(state):
-        (state["_blueprint"] if blueprint else state)[name] = value
+def replaced(name, value, config=False):
+    def change(state):
+        (state["_config"] if config else state)[name] = value
 
-    damage.__name__ = f"{name}={value!r}"
-    return damage
-
-
-HOSTILE = [
-    lost_weight, extra_weight, wrong_shape, wrong_dtype, fractional_count, wrong_type,
-    not_finite, no_weights, a_billion_units, negative_units, unknown_activation,
-    unknown_init, unknown_loss, unknown_dtype, extra_in_blueprint, lost_from_blueprint,
-    *(replacing(n, v, blueprint=True) for n, vs in BLUEPRINT.items() for v in vs),
-    *(replacing(name, value) for name, vs in ATTRIBUTES.items() for value in vs),
-]  # fmt: skip
+    change.__name__ = f"{name}={value!r}"
+    return change
 
 
-@pytest.mark.parametrize("damage", HOSTILE, ids=lambda damage: damage.__name__)
-def test_a_damaged_state_is_refused(damage, model):
+INVALID = [
+    missing_weight,
+    extra_weight,
+    wrong_shape,
+    wrong_dtype,
+    fractional_count,
+    wrong_type,
+    not_finite,
+    no_weights,
+    a_billion_units,
+    negative_units,
+    unknown_activation,
+    unknown_init,
+    unknown_loss,
+    unknown_dtype,
+    extra_in_config,
+    missing_from_config,
+    *(replaced(n, v, config=True) for n, vs in CONFIG.items() for v in vs),
+    *(replaced(name, value) for name, vs in ATTRIBUTES.items() for value in vs),
+]
+
+
+@pytest.mark.parametrize("change", INVALID, ids=lambda change: change.__name__)
+def test_an_invalid_state_raises(change, model):
     state = copy.deepcopy(model.__getstate__())
-    damage(state)
-    blank = AutoencoderTransformer.__new__(AutoencoderTransformer)
+    change(state)
+    empty = AutoencoderTransformer.__new__(AutoencoderTransformer)
     with pytest.raises(ValueError, match=r"saved|expected|must be"):
-        blank.__setstate__(state)
-    assert not vars(blank)
+        empty.__setstate__(state)
+    assert not vars(empty)
 
 
-@pytest.mark.parametrize("damage", [wrong_shape, unknown_init, not_finite])
-def test_a_damaged_file_is_refused_by_skops(damage, X, monkeypatch):
+@pytest.mark.parametrize("change", [wrong_shape, unknown_init, not_finite])
+def test_an_invalid_skops_file_raises(change, X, monkeypatch):
     model = fitted(X)
     state = copy.deepcopy(model.__getstate__())
-    damage(state)
+    change(state)
     monkeypatch.setattr(AutoencoderTransformer, "__getstate__", lambda self: state)
     with pytest.raises(ValueError, match=r"saved|expected|must be"):
         by_skops(model)
 
 
-def test_loading_draws_no_global_random_numbers(X):
+def test_loading_does_not_use_the_global_random_state(X):
     dumped = pickle.dumps(fitted(X))
     before = torch.get_rng_state()
     pickle.loads(dumped)

@@ -279,6 +279,7 @@ def fitted_attributes(run: TrainingRun, params: ResolvedParams, copied: bool) ->
     Without a copy the run gives its model away, and cannot be continued.
     """
     run.state.load(run.state.best)
+    run.model.eval()  # after an epoch without evaluation, dropout is active
     config = replace(params.config, n_dropped=run.n_dropped)
     ratio, n_active = summarize_components(run, config)
     module = run.best_model(copied)

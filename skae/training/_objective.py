@@ -185,6 +185,7 @@ class Objective:
         buffers = [buffer.clone() for buffer in self.model.buffers()]
         rows, _ = next(batches.sample(2).blocks())
         self.model.train()
+        self.uses_global_rng = False  # `loss` must not seed the operations itself
         with torch.no_grad(), SeededDispatch(self.generator) as seeded:
             self.loss(rows, None)
         for buffer, before in zip(self.model.buffers(), buffers, strict=True):

@@ -46,7 +46,7 @@ ADDED = (0.01, 0.1, 0.5)
 STEPS = 2.0 ** np.arange(-4, 2.5, 0.5)  # of zstd, in standard deviations of all entries
 QUALITIES = (1, 5, 10, 20, 35, 50, 75, 90)
 TARGETS = (0.5, 0.2, 0.1, 0.05)
-BOUNDS = (0.02, 0.05, 0.1, 0.2)  # of the range of the data
+BOUNDS = (0.02, 0.05, 0.1, 0.2)  # fractions of the range of the data
 COLORS = {"skae": "C0", "pca": "C1", "zstd": "C2", "jpeg": "C3"}
 
 
@@ -83,7 +83,7 @@ class Point:
 
 @cache
 def model(data_name: str, k: int, max_iter) -> AutoencoderTransformer:
-    """Return the model of a set, fitted once."""
+    """Return the model of a data set, which is fitted once."""
     params = {"max_iter": max_iter, "device": "cpu", "random_state": 0}
     start = time.process_time()
     fitted = AutoencoderTransformer(k, **params).fit(SETS[data_name].train)
@@ -117,7 +117,7 @@ def zstd(data: Data) -> Iterator[Point]:
 
 
 def rounded(data: Data, step: float) -> tuple[int, np.ndarray]:
-    """Return the bytes that rounded rows take, and the rows."""
+    """Return the number of bytes of rounded rows, and these rows."""
     levels = np.rint(data.test / step)
     narrow = levels.astype(np.min_scalar_type(-int(np.abs(levels).max()) - 1))
     coder = zstandard.ZstdCompressor(level=19)
@@ -202,7 +202,7 @@ def bytes_for(points: list[Point], fvu: float) -> float:
 
 
 def measure(data: Data) -> dict[str, list[Point]]:
-    """Print the points of all methods on a set; return their frontiers."""
+    """Print the points of all methods on a data set; return their frontiers."""
     print(
         f"\n{data.name}: {data.train.shape} training rows, {data.test.shape} test rows"
     )
@@ -218,7 +218,7 @@ def measure(data: Data) -> dict[str, list[Point]]:
 
 
 def summarize(data: Data, frontiers: dict[str, list[Point]]) -> None:
-    """Print the bytes per row that methods need for some errors."""
+    """Print the bytes per row of each method for several errors."""
     print(f"\n{data.name}: bytes per row at FVU " + ", ".join(map(str, TARGETS)))
     for name, points in frontiers.items():
         sizes = (bytes_for(points, target) for target in TARGETS)
@@ -227,7 +227,7 @@ def summarize(data: Data, frontiers: dict[str, list[Point]]) -> None:
 
 def bounded(data: Data) -> None:
     """Print the bytes per row with a bound on the error of every entry."""
-    print(f"\n{data.name}: bytes per row with a bound, as a share of the range")
+    print(f"\n{data.name}: bytes per row by bound, as a fraction of the range")
     for bound in BOUNDS:
         limit = bound * data.span
         line = f"  {bound:<5}"
@@ -245,7 +245,7 @@ def bounded(data: Data) -> None:
 
 
 def plot(results: dict[str, dict[str, list[Point]]], path: Path) -> None:
-    """Draw the frontiers of all sets."""
+    """Plot the frontiers of all data sets."""
     import matplotlib as mpl
 
     mpl.use("Agg")

@@ -1,9 +1,9 @@
-"""How the cost of a fit grows: with rows, features, width and epochs.
+"""Time and memory of a fit, by number of rows, features, hidden units and epochs.
 
-Every fit runs in an interpreter of its own, on one thread, on made numbers in float32
-that lie on disk. Printed are processor seconds of the fit, and by how much the largest
-memory in use grew: during the fit, and during `transform` of all rows, whose result is
-subtracted. With `--plot FILE` the figures are drawn.
+Every fit runs in a separate process, on one thread, on simulated rows in float32 that
+are memory-mapped. Printed are the CPU seconds of the fit, and the peak memory in
+megabytes relative to the start: of the fit, and of `transform` of all rows without its
+result. With `--plot FILE` the results are plotted.
 
     python tests/benchmarks/cost.py [--plot FILE]
 """
@@ -35,7 +35,7 @@ MEGABYTE = 2**20
 
 
 def write_rows(path: Path, n: int, d: int) -> None:
-    """Write random rows to a file, a block at a time."""
+    """Write random rows to a file in blocks."""
     rows = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(n, d))
     rng = np.random.default_rng(0)
     for start in range(0, n, 5000):
@@ -43,36 +43,36 @@ def write_rows(path: Path, n: int, d: int) -> None:
         block[:] = rng.standard_normal(block.shape, dtype=np.float32)
 
 
-def anonymous() -> int:
-    """Return the bytes of this process that no file backs."""
+def anonymous_memory() -> int:
+    """Return the bytes of this process's memory that are not backed by a file."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     line = next(line for line in status.splitlines() if line.startswith("RssAnon"))
     return int(line.split()[1]) * 1024
 
 
 class Peak:
-    """The most memory that no file backs, looked at every few milliseconds."""
+    """Peak memory relative to the start, sampled every two milliseconds."""
 
     def __enter__(self):
-        self.start = self.most = anonymous()
-        self.going = True
-        self.watcher = threading.Thread(target=self._watch)
-        self.watcher.start()
+        self.start = self.peak = anonymous_memory()
+        self.running = True
+        self.sampler = threading.Thread(target=self._sample)
+        self.sampler.start()
         return self
 
-    def _watch(self):
-        while self.going:
-            self.most = max(self.most, anonymous())
+    def _sample(self):
+        while self.running:
+            self.peak = max(self.peak, anonymous_memory())
             time.sleep(0.002)
 
     def __exit__(self, *error):
-        self.going = False
-        self.watcher.join()
-        self.growth = (self.most - self.start) / MEGABYTE
+        self.running = False
+        self.sampler.join()
+        self.growth = (self.peak - self.start) / MEGABYTE
 
 
 def fit(path: Path, width: int, epochs: int) -> dict[str, float]:
-    """Fit rows on disk, in this process; return what it took."""
+    """Fit memory-mapped rows; return time and memory."""
     import torch
 
     from skae import MLP, AutoencoderTransformer
@@ -89,7 +89,7 @@ def fit(path: Path, width: int, epochs: int) -> dict[str, float]:
         device="cpu",
         random_state=0,
     )
-    model.fit(X[:300])  # what is imported at first use is not counted
+    model.fit(X[:300])  # imports at first use are not measured
     start = time.process_time()
     with Peak() as fitting:
         model.fit(X)
@@ -105,7 +105,7 @@ def fit(path: Path, width: int, epochs: int) -> dict[str, float]:
 
 
 def measure(folder: Path, n: int, d: int, width: int, epochs: int) -> dict[str, float]:
-    """Fit in an interpreter of its own."""
+    """Fit in a separate process; return time and memory."""
     path = folder / "rows.npy"
     write_rows(path, n, d)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -113,34 +113,34 @@ def measure(folder: Path, n: int, d: int, width: int, epochs: int) -> dict[str, 
 
 
 def run() -> dict[str, list[dict]]:
-    """Return the figures along each axis, and print them."""
+    """Return the results along each axis, and print them."""
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         for axis, values in AXES.items():
             print(f"\n{LABELS[axis]:>24}  seconds  MB of rows  in fit  in transform")
             results[axis] = []
             for value in values:
-                figures = measure(Path(folder), **BASE | {axis: value})
-                results[axis].append(figures)
-                cells = figures.values()
+                result = measure(Path(folder), **BASE | {axis: value})
+                results[axis].append(result)
+                cells = result.values()
                 print(f"{value:24}", "".join(f"{cell:10.1f}" for cell in cells))
             print(f"{'slope of log time':>24} {slope(values, results[axis]):8.2f}")
     return results
 
 
-def slope(values: list[int], figures: list[dict]) -> float:
+def slope(values: list[int], results: list[dict]) -> float:
     """Return the growth exponent of time over the last three values."""
-    seconds = [f["seconds"] for f in figures[-3:]]
+    seconds = [result["seconds"] for result in results[-3:]]
     return float(np.polyfit(np.log(values[-3:]), np.log(seconds), 1)[0])
 
 
 def draw(results: dict[str, list[dict]], path: Path) -> None:
-    """Draw time along each axis, and memory along the rows."""
+    """Plot time along each axis, and memory by number of rows."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, 5, figsize=(15, 3), layout="constrained")
     for ax, (axis, values) in zip(axes, AXES.items(), strict=False):
-        seconds = [f["seconds"] for f in results[axis]]
+        seconds = [result["seconds"] for result in results[axis]]
         ax.plot(values, seconds, "o-")
         ax.set(xlabel=LABELS[axis], ylim=(0, None), xlim=(0, None))
     axes[0].set_ylabel("seconds of a fit")
@@ -152,9 +152,9 @@ def draw(results: dict[str, list[dict]], path: Path) -> None:
 
 
 def main() -> None:
-    """Run what the command line asks for."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--plot", type=Path, help="file to draw the figures to")
+    parser.add_argument("--plot", type=Path, help="file for the plot")
     arguments = parser.parse_args()
     results = run()
     if arguments.plot:

@@ -1,23 +1,25 @@
-"""How like real rows the generated ones are: skae, a Gaussian mixture, pythae's VAE.
+"""Quality of generated rows: skae, a Gaussian mixture and the VAE of pythae.
 
-Half of every set is learned from; as many rows are generated as the other half has, and
-the two are compared by nearest neighbors:
+Each model is fitted to one half of a data set and generates as many rows as there are
+in the other half, the real rows. The two are compared by nearest neighbors:
 
-- precision: the share of generated rows that lie among real ones, recall: the share of
-  real rows that lie among generated ones (Kynkäänniemi et al., 2019; 3 neighbors);
-- density: how many real neighborhoods a generated row lies in, coverage: the share of
-  real neighborhoods with a generated row (Naeem et al., 2020; 5 neighbors);
-- accuracy: that of a support vector classifier on the real rows, trained on rows from
-  one generator per class ("train on synthetic, test on real").
+- precision: fraction of the generated rows in the neighborhood of a real row; recall:
+  fraction of the real rows in the neighborhood of a generated row (Kynkäänniemi et al.,
+  2019; 3 neighbors);
+- density: number of real neighborhoods that contain a generated row, divided by 5;
+  coverage: fraction of the real neighborhoods that contain a generated row (Naeem et
+  al., 2020; 5 neighbors);
+- accuracy of a support vector classifier on the real rows, trained on rows from one
+  generator per class ("train on synthetic, test on real").
 
-"real" is the rows that were learned from in place of generated ones: what a perfect
-generator attains. Every set is standardised, except images. Seconds are those of the
-processor for the fit and the rows, on one thread.
+"real rows" uses the training rows in place of generated rows, as a perfect generator
+would. Data sets are standardized, except for images. Seconds are CPU seconds of fitting
+and generating, on one thread.
 
     python tests/benchmarks/generation.py [--data FOLDER] [--sets NAME ...]
 
-The folder holds sets of numbers with classes: X and y, or X_train, y_train, X_test and
-y_test, in .npz files. pythae takes part where it is installed.
+The folder holds labeled data sets as .npz files, with X and y, or X_train, y_train,
+X_test and y_test. pythae is included if it is installed.
 """
 
 import argparse
@@ -49,24 +51,24 @@ from skae._generation import mixture_codes
 
 BUNDLED = ("digits", "breast_cancer", "wine")
 IMAGES = ("digits", "mnist")
-MOST_ROWS, SEEDS = 4000, 3
-FEWEST_IN_CLASS = 20
-FIGURES = ["precision", "recall", "density", "coverage", "accuracy", "seconds"]
+MAX_ROWS, SEEDS = 4000, 3
+MIN_ROWS_PER_CLASS = 20  # in each half
+MEASURES = ["precision", "recall", "density", "coverage", "accuracy", "seconds"]
 
 
 def real(X: np.ndarray, n_samples: int, k: int, seed: int) -> np.ndarray:
-    """Return rows of X, each as often as any other."""
+    """Return rows of X in random order, repeated if necessary."""
     order = np.random.default_rng(seed).permutation(len(X))
     return X[np.resize(order, n_samples)]
 
 
 def mixture(X: np.ndarray, n_samples: int, k: int, seed: int) -> np.ndarray:
-    """Return rows from the Gaussian mixture of least BIC, fitted to X itself."""
+    """Return rows from the Gaussian mixture with the lowest BIC, fitted to X."""
     return mixture_codes(X, seed, n_samples, seed)
 
 
 def skae(X: np.ndarray, n_samples: int, k: int, seed: int, **options) -> np.ndarray:
-    """Return rows from this package, at its default parameters but for the options."""
+    """Return rows from skae, with default parameters except for the options."""
     model = AutoencoderTransformer(k, device="cpu", random_state=seed, **options)
     return model.fit(X).sample(n_samples, random_state=seed)
 
@@ -74,7 +76,7 @@ def skae(X: np.ndarray, n_samples: int, k: int, seed: int, **options) -> np.ndar
 def pythae(
     X: np.ndarray, n_samples: int, k: int, seed: int, beta=1.0, learning_rate=1e-4
 ) -> np.ndarray:
-    """Return rows from pythae's VAE, whose outputs lie in [0, 1]."""
+    """Return rows from the VAE of pythae, whose outputs are in [0, 1]."""
     from pythae.models import BetaVAE, BetaVAEConfig
     from pythae.pipelines import TrainingPipeline
     from pythae.samplers import NormalSampler
@@ -98,20 +100,20 @@ def pythae(
     return scaler.inverse_transform(rows.numpy().astype(float))
 
 
-def pythae_by_hand(X: np.ndarray, n_samples: int, k: int, seed: int) -> np.ndarray:
-    """Return rows from pythae's VAE with its two decisive numbers chosen by hand.
+def pythae_tuned(X: np.ndarray, n_samples: int, k: int, seed: int) -> np.ndarray:
+    """Return rows from the VAE of pythae with two parameters selected manually.
 
-    At its defaults the prior outweighs the reconstruction of features in [0, 1], and
-    all codes say the same.
+    With the defaults, the prior dominates the reconstruction of features in [0, 1], and
+    all codes are the same.
     """
     return pythae(X, n_samples, k, seed, beta=0.02, learning_rate=1e-3)
 
 
 METHODS = {
-    "real": real,
+    "real rows": real,
     "Gaussian mixture": mixture,
     "pythae VAE": pythae,
-    "pythae VAE, tuned": pythae_by_hand,
+    "pythae VAE, tuned": pythae_tuned,
     "skae": skae,
     "skae, Variational": partial(skae, regularizer=Variational()),
     "skae, MMD": partial(skae, regularizer=MMD()),
@@ -120,17 +122,17 @@ METHODS = {
 
 
 def available(names: list[str]) -> list[str]:
-    """Return the methods that can run here, and say which cannot."""
+    """Return the methods whose package is installed, and print the others."""
     missing = [name for name in names if name.startswith("pythae")]
     if not missing or find_spec("pythae"):
         return names
-    print(f"Left out, since pythae is not installed: {', '.join(missing)}.")
+    print(f"pythae is not installed; omitted: {', '.join(missing)}")
     return [name for name in names if name not in missing]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A half of a set to learn from, another to judge by, and the width of the code."""
+    """Both halves of a data set, the number of components and the seed."""
 
     name: str
     X: np.ndarray
@@ -141,15 +143,15 @@ class Cell:
     seed: int
 
     def measure(self, method: str) -> dict[str, float]:
-        """Return the method's figures."""
+        """Return the measures of a method."""
         generate, start = METHODS[method], time.process_time()
         rows = generate(self.X, len(self.X_test), self.k, self.seed)
         seconds = time.process_time() - start
-        figures = neighborhood_figures(self.X_test, rows)
-        return figures | {"accuracy": self.accuracy(generate), "seconds": seconds}
+        measures = neighborhood_measures(self.X_test, rows)
+        return measures | {"accuracy": self.accuracy(generate), "seconds": seconds}
 
     def accuracy(self, generate) -> float:
-        """Return the accuracy on real rows of a classifier that saw generated ones."""
+        """Return the accuracy on real rows after training on generated rows."""
         classes, counts = np.unique(self.y, return_counts=True)
         parts = [self.X[self.y == label] for label in classes]
         rows = [
@@ -160,7 +162,7 @@ class Cell:
         return classifier.score(self.X_test, self.y_test)
 
 
-def neighborhood_figures(X: np.ndarray, rows: np.ndarray) -> dict[str, float]:
+def neighborhood_measures(X: np.ndarray, rows: np.ndarray) -> dict[str, float]:
     """Return precision, recall, density and coverage of generated rows."""
     distances = pairwise_distances(X, rows)  # (n_real, n_generated)
     among_real = distances <= radii(X, 3)[:, np.newaxis]
@@ -175,27 +177,27 @@ def neighborhood_figures(X: np.ndarray, rows: np.ndarray) -> dict[str, float]:
 
 
 def radii(X: np.ndarray, n_neighbors: int) -> np.ndarray:
-    """Return each row's distance from its nth nearest neighbor."""
+    """Return the distance of each row to its nth nearest neighbor."""
     distances = pairwise_distances(X)
     return np.partition(distances, n_neighbors, axis=1)[:, n_neighbors]
 
 
 def bundled() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Yield the sets that come with scikit-learn."""
+    """Yield the data sets that are included in scikit-learn."""
     for name in BUNDLED:
         yield name, *getattr(datasets, f"load_{name}")(return_X_y=True)
 
 
 def from_folder(folder: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Yield the sets with classes in a folder, at most 4000 rows of each."""
+    """Yield the labeled data sets in a folder, at most 4000 rows of each."""
     for path in sorted(folder.glob("*.npz")):
         with np.load(path, allow_pickle=False) as arrays:
             X, y = (_column(arrays, name) for name in ("X", "y"))
         if y is None or y.dtype.kind not in "iu":
             continue
-        rows = np.random.default_rng(0).permutation(len(X))[:MOST_ROWS]
+        rows = np.random.default_rng(0).permutation(len(X))[:MAX_ROWS]
         X, y = X[rows].reshape(len(rows), -1).astype(float), y[rows]
-        if np.unique(y, return_counts=True)[1].min() >= 2 * FEWEST_IN_CLASS:
+        if np.unique(y, return_counts=True)[1].min() >= 2 * MIN_ROWS_PER_CLASS:
             yield path.stem, X, y
 
 
@@ -205,7 +207,7 @@ def _column(arrays, name):
 
 
 def cells(name: str, X: np.ndarray, y: np.ndarray) -> Iterator[Cell]:
-    """Yield the set's halves, for each size of code and each seed."""
+    """Yield the halves of a data set, for each number of components and each seed."""
     for k in sorted({max(2, X.shape[1] // 4), max(2, X.shape[1] // 2)}):
         for seed in range(SEEDS):
             halves = train_test_split(
@@ -219,32 +221,32 @@ def cells(name: str, X: np.ndarray, y: np.ndarray) -> Iterator[Cell]:
 
 
 def run(sets, methods: list[str]) -> pd.DataFrame:
-    """Return a row of figures for each cell and method; print the means of each k."""
+    """Return the measures of each cell and method; print their means for each k."""
     results = []
     for name, X, y in sets:
-        here = []
+        rows = []
         for cell in cells(name, X, y):
-            here += [
+            rows += [
                 {"set": name, "k": cell.k, "method": m, **cell.measure(m)}
                 for m in methods
             ]
-        report(f"{name}: {len(X)} rows of {X.shape[1]}", here, ["k", "method"])
-        results += here
+        report(f"{name}: {len(X)} rows of {X.shape[1]}", rows, ["k", "method"])
+        results += rows
     return pd.DataFrame(results)
 
 
 def report(title: str, results, by) -> None:
-    """Print mean figures."""
-    table = pd.DataFrame(results).groupby(by, sort=False)[FIGURES].mean()
+    """Print mean measures."""
+    table = pd.DataFrame(results).groupby(by, sort=False)[MEASURES].mean()
     print(f"\n{title}\n{table.to_string(float_format='{:.3f}'.format)}", flush=True)
 
 
 def main() -> None:
-    """Run what the command line asks for."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, help="folder with .npz files")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--sets", nargs="+", help="names of the sets to run")
+    parser.add_argument("--sets", nargs="+", help="names of the data sets")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", ConvergenceWarning)
@@ -253,7 +255,7 @@ def main() -> None:
         sets = [s for s in sets if s[0] in arguments.sets]
     with threadpool_limits(1):
         results = run(sets, available(arguments.methods))
-    report("Mean over sets, codes and seeds", results, ["method"])
+    report("Means over data sets, components and seeds", results, ["method"])
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
-"""Reconstruct MNIST from 30 numbers an image.
+"""Reconstruction of MNIST with 30 components.
 
 Hinton and Salakhutdinov (Science 313, 2006) report a squared error of 3.00 per test
-image (sum over pixels in [0, 1]) for 784-1000-500-250-30, and 13.87 for PCA. "mlp" has
-the same layers, "conv" two convolutions before layers half as wide. Settings were
-chosen on held-out training images; the test images are looked at once.
+image (sum over pixels in [0, 1]) for the layers 784-1000-500-250-30, and 13.87 for PCA.
+"mlp" has the same layers, and "conv" has two convolutions followed by layers of 500 and
+250 units. The settings were chosen on held-out training images, and the test images
+were used only once.
 
     python tests/benchmarks/mnist.py --data FOLDER [--network {mlp,conv,all}]
 
-FOLDER holds mnist.npz with `X_train` and `X_test` of 784 grey values from 0 to 255.
+FOLDER holds mnist.npz with `X_train` and `X_test` of 784 gray values from 0 to 255.
 """
 
 import argparse
@@ -56,7 +57,7 @@ def error_per_image(model, X):
 
 
 def autoencoder(name, n_epochs):
-    """Return a network that starts at PCA; its own number of epochs where none is."""
+    """Return an autoencoder; `n_epochs` replaces the number of epochs in NETWORKS."""
     settings = NETWORKS[name]
     return AutoencoderTransformer(
         30,
@@ -69,7 +70,7 @@ def autoencoder(name, n_epochs):
 
 
 def report(name, model, train, test):
-    """Fit a model and print a line."""
+    """Fit a model and print its errors and the time of the fit."""
     start = time.process_time()
     model.fit(train)
     seconds = time.process_time() - start
@@ -82,7 +83,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", required=True, help="folder with mnist.npz")
     parser.add_argument("--network", choices=[*NETWORKS, "all"], default="all")
-    parser.add_argument("--epochs", type=int, help="in place of each network's own")
+    parser.add_argument("--epochs", type=int, help="number of epochs of every network")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

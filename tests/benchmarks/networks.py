@@ -1,13 +1,13 @@
-"""Which network for images and for signals: what each leaves unexplained, and its cost.
+"""Fully connected and convolutional networks for images and signals.
 
-Every network is trained with the default settings on the same rows. Printed is the
-share of the variance of test rows that is not explained, and the processor seconds of
-the fit, on one thread.
+Each network is trained with default parameters on the same rows. Printed are the
+fraction of variance unexplained on test rows and the CPU seconds of the fit, on one
+thread.
 
     python tests/benchmarks/networks.py [--data FOLDER] [--seeds N]
 
-FOLDER may hold mnist.npz and ts_*.npz: images, and signals of shape (n, channels,
-length). Without it there are scikit-learn's digits alone.
+FOLDER holds mnist.npz and ts_*.npz: images, and signals of shape (n, channels, length).
+Without it, only the digits of scikit-learn are used.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def tasks(folder):
 
 
 def read(path):
-    """Return a file's training and test rows, flat, and the shape of a row."""
+    """Return flattened training and test rows of a file, and the shape of a row."""
     with np.load(path, allow_pickle=False) as arrays:
         train, test = arrays["X_train"], arrays["X_test"]
     flat = (X.reshape(len(X), -1).astype(np.float32) for X in (train, test))
@@ -54,20 +54,20 @@ def read(path):
 
 
 def unexplained(model, X):
-    """Return squared errors of reconstructed rows as a share of their variance."""
+    """Return the fraction of variance unexplained by reconstructed rows."""
     reconstruction = model.inverse_transform(model.transform(X))
     return np.square(reconstruction - X).sum() / np.square(X - X.mean(axis=0)).sum()
 
 
 def measure(model, train, test):
-    """Return what a fitted model leaves unexplained, and processor seconds of fit."""
+    """Return the fraction of variance unexplained, and the CPU seconds of the fit."""
     start = time.process_time()
     model.fit(train)
     return unexplained(model, test), time.process_time() - start
 
 
 def models(shape, k, seed):
-    """Yield (name, model) of everything that is compared."""
+    """Yield (name, model) for PCA and each network."""
     yield "PCA", PCA(k)
     for name, network in NETWORKS.items():
         yield (
@@ -77,7 +77,7 @@ def models(shape, k, seed):
 
 
 def main():
-    """Print a line for every task and model: medians over seeds."""
+    """Print medians over seeds for each task and model."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, help="folder with mnist.npz and ts_*.npz")
     parser.add_argument("--seeds", type=int, default=3)
@@ -87,14 +87,14 @@ def main():
     print("data               k  model        unexplained   CPU seconds of fit")
     with threadpool_limits(1):
         for name, shape, train, test, k in tasks(arguments.data):
-            rounds = {}
+            results = {}
             for seed in range(arguments.seeds):
                 for label, model in models(shape, k, seed):
-                    rounds.setdefault(label, []).append(measure(model, train, test))
-            for label, results in rounds.items():
-                share, seconds = np.median(results, axis=0)
+                    results.setdefault(label, []).append(measure(model, train, test))
+            for label, runs in results.items():
+                fvu, seconds = np.median(runs, axis=0)
                 print(
-                    f"{name:17} {k:2}  {label:10} {share:13.4f} {seconds:20.1f}",
+                    f"{name:17} {k:2}  {label:10} {fvu:13.4f} {seconds:20.1f}",
                     flush=True,
                 )
 

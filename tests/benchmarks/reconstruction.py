@@ -1,15 +1,15 @@
-"""How well unseen rows are reconstructed: skae, PCA and what people write by hand.
+"""Reconstruction error on test rows: skae, PCA and two standard implementations.
 
-Default parameters, nothing tuned. Every set is split into 75 % to learn from and 25 %
-to judge by, and standardised. The measure is the fraction of variance unexplained, FVU:
-squared error on the unseen rows over their squared deviation from the training mean.
-Ratios leave out cells that PCA reconstructs to FVU < 1e-6, where only rounding is left.
-Seconds are those of the processor, on one thread.
+All methods have default parameters, without tuning. Each data set is split into 75 %
+training rows and 25 % test rows, and standardized. The measure is the fraction of
+variance unexplained, FVU: the squared error on the test rows divided by their squared
+deviation from the training mean. Ratios omit cells in which PCA has an FVU below 1e-6,
+where the rest is rounding error. Seconds are CPU seconds on one thread.
 
     python tests/benchmarks/reconstruction.py [--data FOLDER] [--output results.csv]
 
-A cell is a set, a number of components and a seed. With `--output`, results are added
-to that file, and what it holds already is not computed again.
+A cell is a combination of data set, number of components and seed. With `--output`,
+results are appended to this file, and those that it contains are not computed again.
 """
 
 import argparse
@@ -37,16 +37,16 @@ from torch.nn import functional as F
 from skae import AutoencoderTransformer
 
 BUNDLED = ("digits", "breast_cancer", "wine", "iris", "diabetes")
-MOST_ROWS = 6000
-SEEDS, FEW_ROWS = 3, 2200  # so many seeds below so many rows, one from there on
-PERFECT = 1e-6
-WORSE = 1.005
+MAX_ROWS = 6000
+SEEDS, FEW_ROWS = 3, 2200  # three seeds for fewer rows than this, otherwise one
+PERFECT = 1e-6  # FVU of PCA
+WORSE = 1.005  # ratio of FVUs
 SIZES = (0, 300, 700, 2200, np.inf)
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a method achieved in a cell; the fields are the columns of the table."""
+    """The result of a method in a cell; the fields are the columns of the table."""
 
     set: str
     n: int
@@ -59,7 +59,7 @@ class Result:
 
     @property
     def key(self) -> tuple:
-        """What identifies the result."""
+        """The fields that identify the result."""
         return self.set, self.k, self.seed, self.method
 
 
@@ -70,13 +70,13 @@ def pca(X: np.ndarray, k: int, seed: int) -> Callable:
 
 
 def skae(X: np.ndarray, k: int, seed: int) -> Callable:
-    """Return the reconstruction by this package at its default parameters."""
+    """Return the reconstruction by skae with default parameters."""
     model = AutoencoderTransformer(k, device="cpu", random_state=seed).fit(X)
     return lambda X: model.inverse_transform(model.transform(X))
 
 
 def mlp_regressor(X: np.ndarray, k: int, seed: int) -> Callable:
-    """Return the reconstruction by scikit-learn's network, fitted to its own input."""
+    """Return the reconstruction by an MLPRegressor that predicts its own input."""
     model = MLPRegressor(hidden_layer_sizes=(128, k, 128), random_state=seed).fit(X, X)
     return model.predict
 
@@ -84,7 +84,7 @@ def mlp_regressor(X: np.ndarray, k: int, seed: int) -> Callable:
 def textbook(
     X: np.ndarray, k: int, seed: int, n_epochs: int = 100, batch_size: int = 32
 ) -> Callable:
-    """Return the reconstruction by the autoencoder of the tutorials."""
+    """Return the reconstruction by a textbook autoencoder."""
     d, hidden = X.shape[1], 128
     torch.manual_seed(seed)
     model = nn.Sequential(
@@ -115,13 +115,13 @@ METHODS = {
 
 
 def bundled() -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the sets that come with scikit-learn."""
+    """Yield the data sets that are included in scikit-learn."""
     for name in BUNDLED:
         yield name, getattr(datasets, f"load_{name}")().data
 
 
 def from_folder(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the numeric sets in a folder, arrays (.npz) and tables (.parquet)."""
+    """Yield the numeric data sets in a folder: arrays (.npz) and tables (.parquet)."""
     readers = {".npz": _read_arrays, ".parquet": _read_table}
     for path in sorted(folder.iterdir()):
         if path.suffix in readers:
@@ -134,36 +134,36 @@ def _read_arrays(path: Path) -> np.ndarray:
     with np.load(path, allow_pickle=False) as arrays:
         names = ("X",) if "X" in arrays else ("X_train", "X_test")
         X = np.concatenate([arrays[name] for name in names])
-    return _capped(X).reshape(min(len(X), MOST_ROWS), -1).astype(float)
+    return _subsample(X).reshape(min(len(X), MAX_ROWS), -1).astype(float)
 
 
 def _read_table(path: Path) -> np.ndarray:
     table = pd.read_parquet(path).drop(columns="_split").select_dtypes("number")
-    return _capped(table.dropna().to_numpy(float))
+    return _subsample(table.dropna().to_numpy(float))
 
 
-def _capped(X: np.ndarray) -> np.ndarray:
-    """Return at most 6000 rows, drawn with a fixed seed."""
-    if len(X) <= MOST_ROWS:
+def _subsample(X: np.ndarray) -> np.ndarray:
+    """Return at most 6000 random rows, with a fixed seed."""
+    if len(X) <= MAX_ROWS:
         return X
-    return X[np.random.default_rng(0).choice(len(X), MOST_ROWS, replace=False)]
+    return X[np.random.default_rng(0).choice(len(X), MAX_ROWS, replace=False)]
 
 
-def codes(n: int, d: int) -> list[int]:
-    """Return the numbers of components to try for n rows of d features."""
-    most = min(d - 1, int(0.75 * n) // 2)
-    return [k for k in sorted({2, d // 8, d // 4, d // 2}) if 2 <= k <= most]
+def numbers_of_components(n: int, d: int) -> list[int]:
+    """Return the numbers of components for n rows of d features."""
+    largest = min(d - 1, int(0.75 * n) // 2)
+    return [k for k in sorted({2, d // 8, d // 4, d // 2}) if 2 <= k <= largest]
 
 
 def split(X: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return standardised rows to learn from, and others to judge by."""
+    """Return standardized training and test rows."""
     X_train, X_test = train_test_split(X, test_size=0.25, random_state=seed)
     scaler = StandardScaler().fit(X_train)
     return scaler.transform(X_train), scaler.transform(X_test)
 
 
 def measure(method: str, X_train, X_test, k: int, seed: int) -> tuple[float, float]:
-    """Return a method's FVU on the unseen rows, and its seconds."""
+    """Return the FVU of a method on the test rows, and the seconds of the fit."""
     start = time.process_time()
     reconstruct = METHODS[method](X_train, k, seed)
     seconds = time.process_time() - start
@@ -172,14 +172,14 @@ def measure(method: str, X_train, X_test, k: int, seed: int) -> tuple[float, flo
 
 
 class Results:
-    """Results so far, in memory and, if there is a path, in a file."""
+    """The results in memory and, with a path, in a file."""
 
     def __init__(self, path: Path | None):
         self.path = path
         self.by_key = {}
         if path is not None and path.exists():
             for row in pd.read_csv(path).itertuples(index=False):
-                self._remember(Result(*row))
+                self._store(Result(*row))
 
     def __getitem__(self, key: tuple) -> Result:
         return self.by_key[key]
@@ -188,8 +188,8 @@ class Results:
         return key in self.by_key
 
     def add(self, result: Result) -> None:
-        """Remember a result, and write it down."""
-        self._remember(result)
+        """Store a result, and append it to the file."""
+        self._store(result)
         if self.path is None:
             return
         is_new = not self.path.exists()
@@ -203,12 +203,12 @@ class Results:
         """Return a row for each result."""
         return pd.DataFrame(list(self.by_key.values()))
 
-    def _remember(self, result):
+    def _store(self, result):
         self.by_key[result.key] = result
 
 
 def run_cell(results: Results, name: str, X: np.ndarray, k, seed, methods) -> None:
-    """Measure the methods that the results lack in a cell, and print its line."""
+    """Run the methods that are not in the results of a cell, and print its line."""
     missing = [m for m in methods if (name, k, seed, m) not in results]
     if missing:
         X_train, X_test = split(X, seed)
@@ -225,13 +225,13 @@ def run_cell(results: Results, name: str, X: np.ndarray, k, seed, methods) -> No
     print(line, flush=True)
 
 
-def run(data: Path | None, wanted, methods, results: Results) -> None:
-    """Measure all cells of the wanted sets, or of all."""
+def run(data: Path | None, names, methods, results: Results) -> None:
+    """Run all cells of the given data sets, or of all."""
     sets = dict(bundled()) | (dict(from_folder(data)) if data else {})
     for name, X in sets.items():
-        if wanted and name not in wanted:
+        if names and name not in names:
             continue
-        for k in codes(*X.shape):
+        for k in numbers_of_components(*X.shape):
             for seed in range(SEEDS if len(X) < FEW_ROWS else 1):
                 run_cell(results, name, X, k, seed, methods)
 
@@ -241,13 +241,13 @@ def mean_ratio(ratios: pd.Series) -> float:
     return float(np.exp(np.log(ratios).mean()))
 
 
-def summarise(table: pd.DataFrame) -> None:
-    """Print how the methods compare, overall and by number of rows."""
+def summarize(table: pd.DataFrame) -> None:
+    """Print a comparison of the methods, overall and by number of rows."""
     cell = ["set", "n", "d", "k", "seed"]
     wide = table.pivot_table(index=cell, columns="method", values=["fvu", "seconds"])
     fvu, seconds = wide["fvu"], wide["seconds"]
     imperfect = fvu["pca"] >= PERFECT
-    print(f"\n{(~imperfect).sum()} cells left out of ratios: PCA is perfect there.")
+    print(f"\n{(~imperfect).sum()} cells omitted from ratios: PCA is exact in these.")
     fvu, seconds = fvu[imperfect], seconds[imperfect]
     for method in fvu.columns.drop("pca"):
         _against_pca(method, (fvu[method] / fvu["pca"]).dropna())
@@ -289,12 +289,12 @@ def _by_size(values):
 
 
 def main() -> None:
-    """Run what the command line asks for."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, help="folder with .npz and .parquet files")
-    parser.add_argument("--output", type=Path, help="file that results are added to")
+    parser.add_argument("--output", type=Path, help="file that results are appended to")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--sets", nargs="+", help="names of the sets to run")
+    parser.add_argument("--sets", nargs="+", help="names of the data sets")
     arguments = parser.parse_args()
     methods = ["pca", *(m for m in arguments.methods if m != "pca")]
     results = Results(arguments.output)
@@ -302,7 +302,7 @@ def main() -> None:
     warnings.simplefilter("ignore", ConvergenceWarning)
     with threadpool_limits(1):
         run(arguments.data, arguments.sets, methods, results)
-    summarise(results.table())
+    summarize(results.table())
 
 
 if __name__ == "__main__":

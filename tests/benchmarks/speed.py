@@ -1,18 +1,18 @@
-"""What a training step costs: in skae, and in what people would use in its place.
+"""Time of a training step: skae and other libraries.
 
-The same network, number of epochs, batch size and Adam at a constant learning rate, in
-float32, on rows that are centred and divided by one number. Rounds over the methods are
-interleaved, and medians are printed: microseconds of processor time for a step (a whole
-fit over its number of steps) and for the reconstruction of a row, and the share of
-variance that is not explained in the end.
+All methods train the same network with the same number of epochs, batch size and Adam
+at a constant learning rate, in float32, on centered rows divided by one number. Rounds
+over the methods are interleaved. Printed are medians of the CPU microseconds of a step
+(a whole fit divided by its number of steps) and of the reconstruction of a row, and the
+fraction of variance unexplained after the fit.
 
     python tests/benchmarks/speed.py [--data FOLDER] [--threads N] [--rounds N]
     python tests/benchmarks/speed.py --grid
     python tests/benchmarks/speed.py --single
 
-FOLDER may hold mnist.npz; numbers of the same shape are made where it is missing.
-skorch, pythae and PyOD take part where they are installed: `pip install -e ".[bench]"`.
-With `--grid` a search over 45 fits is timed, and with `--single` one row.
+FOLDER holds mnist.npz; without it, rows of the same shape are simulated. skorch, pythae
+and PyOD are included if they are installed: `pip install -e ".[bench]"`. With `--grid`,
+a grid search over 45 fits is timed, and with `--single`, the transform of one row.
 """
 
 import argparse
@@ -50,9 +50,9 @@ KERNEL_SIZE = 5
 
 @dataclass(frozen=True)
 class Task:
-    """Rows, and a network from them through hidden layers to a code, and back.
+    """Training rows, and the layers and training parameters of an autoencoder.
 
-    Where there are `channels`, rows are square images, and convolutions come first.
+    With `channels`, rows are square images, and convolutions precede the linear layers.
     """
 
     X: np.ndarray
@@ -64,16 +64,16 @@ class Task:
 
     @property
     def n_steps(self) -> int:
-        """Steps of a fit."""
+        """Number of steps of a fit."""
         return self.epochs * -(-len(self.X) // self.batch_size)
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Widths from the rows to the code."""
+        """Numbers of units from the rows to the codes."""
         return self.X.shape[1], *self.hidden, self.code
 
     def warm_up(self) -> "Task":
-        """Return an epoch of two batches."""
+        """Return a task of one epoch with two batches."""
         return replace(self, X=self.X[: 2 * self.batch_size], epochs=1)
 
 
@@ -93,7 +93,7 @@ def network(task: Task) -> nn.Sequential:
 
 
 def convolutional(task: Task) -> nn.Sequential:
-    """Return convolutions before the layers, and their transposes after them."""
+    """Return convolutions, linear layers and transposed convolutions."""
     side = round(task.X.shape[1] ** 0.5)
     kernel = {"kernel_size": KERNEL_SIZE, "stride": 2, "padding": KERNEL_SIZE // 2}
     encoder, decoder = [nn.Unflatten(1, (1, side, side))], [nn.Flatten()]
@@ -116,8 +116,8 @@ def forward(module: nn.Module, X: np.ndarray) -> np.ndarray:
         return module(torch.from_numpy(X)).numpy()
 
 
-def part(task: Task):
-    """Return this package's part for the task's network."""
+def skae_network(task: Task):
+    """Return the network of the task as a parameter of skae."""
     if not task.channels:
         return MLP(task.hidden, activation="relu")
     return Conv(
@@ -129,10 +129,10 @@ def part(task: Task):
 
 
 def autoencoder(task: Task, precision: str = "float32") -> AutoencoderTransformer:
-    """Return this package's estimator with the task's network, and nothing more."""
+    """Return an estimator of skae with the network and the optimizer of the task."""
     return AutoencoderTransformer(
         task.code,
-        network=part(task),
+        network=skae_network(task),
         init="random",
         solver="adam",
         learning_rate=LEARNING_RATE,
@@ -148,18 +148,18 @@ def autoencoder(task: Task, precision: str = "float32") -> AutoencoderTransforme
 
 
 def skae(task: Task, precision: str = "float32") -> Callable:
-    """Fit this package's estimator."""
+    """Fit an estimator of skae."""
     model = autoencoder(task, precision).fit(task.X)
     return lambda X: model.inverse_transform(model.transform(X))
 
 
 def skae_bfloat16(task: Task) -> Callable:
-    """Fit this package's estimator with products in bfloat16."""
+    """Fit an estimator of skae with matrix products in bfloat16."""
     return skae(task, "bfloat16")
 
 
 def textbook(task: Task, learning_rate: float = LEARNING_RATE) -> Callable:
-    """Fit by the loop of the tutorials."""
+    """Fit by a standard PyTorch loop."""
     model = network(task)
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
     rows = TensorDataset(torch.from_numpy(task.X))
@@ -176,7 +176,7 @@ def textbook(task: Task, learning_rate: float = LEARNING_RATE) -> Callable:
 
 
 def perceptron(task: Task) -> MLPRegressor:
-    """Return scikit-learn's network, to be fitted to its own input."""
+    """Return an MLPRegressor, to be fitted to its own input."""
     return MLPRegressor(
         hidden_layer_sizes=(*task.hidden, task.code, *task.hidden[::-1]),
         learning_rate_init=LEARNING_RATE,
@@ -190,7 +190,7 @@ def perceptron(task: Task) -> MLPRegressor:
 
 
 def mlp_regressor(task: Task) -> Callable:
-    """Fit scikit-learn's network."""
+    """Fit an MLPRegressor."""
     return perceptron(task).fit(task.X, task.X).predict
 
 
@@ -216,7 +216,7 @@ def skorch(task: Task) -> Callable:
 
 
 def pythae(task: Task) -> Callable:
-    """Fit by pythae, which writes a folder."""
+    """Fit by pythae, which writes its results to a folder."""
     from pythae.models import AE, AEConfig
     from pythae.models.base.base_utils import ModelOutput
     from pythae.models.nn import BaseDecoder, BaseEncoder
@@ -259,7 +259,7 @@ def pythae(task: Task) -> Callable:
 
 
 def pyod(task: Task) -> Callable:
-    """Fit by PyOD, an outlier detector, with what it adds to the network left out."""
+    """Fit an outlier detector of PyOD, without batch normalization and dropout."""
     from pyod.models.auto_encoder import AutoEncoder
 
     model = AutoEncoder(
@@ -284,11 +284,11 @@ METHODS = {
     "pyod": pyod,
     "skae": skae,
 }
-CONVOLVING = ("textbook", "skorch", "skae")
+CONVOLUTIONAL = ("textbook", "skorch", "skae")
 
 
 def methods(precisions: bool) -> dict[str, Callable]:
-    """Return the methods that can be run here."""
+    """Return the methods that can be run with the installed packages."""
     found = {
         name: method
         for name, method in METHODS.items()
@@ -296,7 +296,7 @@ def methods(precisions: bool) -> dict[str, Callable]:
     }
     for name in PEERS:
         if name not in found:
-            print(f'{name} is not installed; `pip install -e ".[bench]"` brings it')
+            print(f'{name} is not installed; run `pip install -e ".[bench]"`')
     if precisions and _has_bfloat16():
         found["skae, bfloat16"] = skae_bfloat16
     return found
@@ -311,36 +311,36 @@ def _has_bfloat16():
     return True
 
 
-def standardised(X: np.ndarray) -> np.ndarray:
-    """Return centred rows divided by one number: the unit that skae computes in."""
+def standardized(X: np.ndarray) -> np.ndarray:
+    """Return centered rows divided by their root mean square, as skae does in `fit`."""
     X = X - X.mean(axis=0)
     return (X / np.sqrt(np.square(X).mean())).astype(np.float32)
 
 
-def made(n: int, d: int) -> np.ndarray:
-    """Return rows near a curved surface of six dimensions."""
+def simulated(n: int, d: int) -> np.ndarray:
+    """Return rows near a six-dimensional nonlinear manifold, with noise."""
     rng = np.random.default_rng(0)
-    bent = np.tanh(rng.standard_normal((n, 6)) @ rng.standard_normal((6, d)))
-    return bent + 0.1 * rng.standard_normal((n, d))
+    manifold = np.tanh(rng.standard_normal((n, 6)) @ rng.standard_normal((6, d)))
+    return manifold + 0.1 * rng.standard_normal((n, d))
 
 
 def images(folder: Path | None) -> np.ndarray:
-    """Return 60,000 rows of 784 numbers."""
+    """Return 60,000 rows of 784 numbers: MNIST, or simulated ones."""
     path = folder and folder / "mnist.npz"
     if path is None or not path.exists():
-        return made(60_000, 784)
+        return simulated(60_000, 784)
     with np.load(path, allow_pickle=False) as arrays:
         return arrays["X_train"].reshape(-1, 784) / 255
 
 
 def tasks(folder: Path | None) -> dict[str, Task]:
-    """Return what is to be fitted."""
-    digits = standardised(load_digits().data)
-    mnist = standardised(images(folder))
+    """Return the tasks by name."""
+    digits = standardized(load_digits().data)
+    mnist = standardized(images(folder))
     return {
         "digits 64-32-8, batch 200": Task(digits, (32,), 8, 200, epochs=150),
         "50,000 x 50: 64-32-8, batch 256": Task(
-            standardised(made(50_000, 50)), (64, 32), 8, 256, epochs=4
+            standardized(simulated(50_000, 50)), (64, 32), 8, 256, epochs=4
         ),
         "MNIST 256-64-32, batch 256": Task(mnist, (256, 64), 32, 256, epochs=3),
         "MNIST 1000-500-250-30, batch 256": Task(
@@ -354,7 +354,7 @@ def tasks(folder: Path | None) -> dict[str, Task]:
 
 @contextlib.contextmanager
 def silence():
-    """Let nothing be printed: some peers report whatever they are told."""
+    """Suppress output: some libraries print despite `verbose=0`."""
     logging.disable(logging.CRITICAL)
     try:
         out = io.StringIO()
@@ -365,7 +365,7 @@ def silence():
 
 
 def measure(method: Callable, task: Task) -> dict[str, float]:
-    """Return what a fit and a reconstruction cost, and how good it is."""
+    """Return the time of a step and of a reconstruction, and its error."""
     with silence():
         start = time.process_time()
         reconstruct = method(task)
@@ -383,7 +383,7 @@ def measure(method: Callable, task: Task) -> dict[str, float]:
 def compare(name: str, task: Task, found: dict, n_rounds: int) -> None:
     """Print a table of medians over interleaved rounds."""
     if task.channels:
-        found = {label: found[label] for label in CONVOLVING if label in found}
+        found = {label: found[label] for label in CONVOLUTIONAL if label in found}
     for method in found.values():
         measure(method, task.warm_up())
     rounds = [
@@ -396,7 +396,7 @@ def compare(name: str, task: Task, found: dict, n_rounds: int) -> None:
     for label in ("textbook", "mlp_regressor"):
         if label not in steps:
             continue
-        table[f"{label} / it"] = steps[label] / steps
+        table[f"ratio of {label}"] = steps[label] / steps
     print(f"\n{name}, {task.n_steps} steps")
     print(table.to_string(float_format=lambda x: f"{x:.4g}"), flush=True)
 
@@ -407,23 +407,23 @@ SKORCH = {"learning_rate": "lr", "alpha": "optimizer__weight_decay"}
 
 
 def search(estimator, names: dict[str, str], X, y=None) -> None:
-    """Fit an estimator for nine settings on five folds."""
+    """Fit an estimator with nine settings on five folds."""
     grid = {names.get(name, name): values for name, values in GRID.items()}
     GridSearchCV(estimator, grid, cv=5, refit=False, error_score="raise").fit(X, y)
 
 
 def search_by_hand(task: Task) -> None:
-    """Do the same with the loop of the tutorials; it knows no alpha."""
+    """Do the same with a standard PyTorch loop, which has no parameter `alpha`."""
     for parameters in ParameterGrid(GRID):
         for train, test in KFold(5).split(task.X):
-            part = replace(task, X=task.X[train])
-            reconstruct = textbook(part, parameters["learning_rate"])
+            fold = replace(task, X=task.X[train])
+            reconstruct = textbook(fold, parameters["learning_rate"])
             np.square(reconstruct(task.X[test]) - task.X[test]).mean()
 
 
 def grid(n_rounds: int) -> None:
-    """Print the processor seconds of a search over 45 fits of 10 epochs."""
-    task = Task(standardised(load_digits().data), (32,), 8, 200, epochs=10)
+    """Print the CPU seconds of a search over 45 fits of 10 epochs."""
+    task = Task(standardized(load_digits().data), (32,), 8, 200, epochs=10)
     model = autoencoder(task).set_params(warm_start=False)
     searches = {
         "textbook": lambda: search_by_hand(task),
@@ -439,14 +439,14 @@ def grid(n_rounds: int) -> None:
             run()
             seconds[name].append(time.process_time() - start)
     medians = {name: float(np.median(s[1:])) for name, s in seconds.items()}
-    print("\n45 fits in a grid search, processor seconds")
+    print("\n45 fits in a grid search, CPU seconds")
     for name, median in medians.items():
         ratio = median / medians["skae"]
-        print(f"{name:15} {median:6.2f}   {ratio:5.2f} times skae's")
+        print(f"{name:15} {median:6.2f}   {ratio:5.2f} times as long as skae")
 
 
 def single(n_rounds: int) -> None:
-    """Print the microseconds that one row takes, beside PCA."""
+    """Print the microseconds of one row, for PCA and skae."""
     X = load_digits().data
     models = {
         "PCA": PCA(8).fit(X),
@@ -473,7 +473,7 @@ def _repeated(call, n=300):
 
 
 def main() -> None:
-    """Run what the command line asks for."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, help="folder with mnist.npz")
     parser.add_argument("--threads", type=int, default=1)

@@ -1,29 +1,29 @@
-"""Sparse text through codes to a classifier: skae beside TruncatedSVD (LSA).
+"""Codes of sparse text matrices: skae and TruncatedSVD (LSA).
 
-Texts become word and word-pair weights: TF-IDF (sublinear, of length 1), counts, or
-presence. Codes of 2 to 64 numbers are learned from the training texts without their
-labels, and the test texts are judged by. Four tables:
+Texts are represented by weights of words and word pairs: TF-IDF (sublinear, normalized
+to length 1), counts, or presence. Codes of 2 to 64 components are learned from training
+texts without labels, and evaluated on test texts. Four tables:
 
-- accuracy: the balanced accuracy of logistic regression on standardised codes, and of 5
-  nearest neighbors on the codes as they are;
-- deviance: the share of the Poisson deviance of test texts' counts that is explained;
-  a reconstruction of TruncatedSVD is cut off at the least rate that a word may have;
-- sequences: the first 12 words as tokens, of the 1000 most frequent ones, through codes
-  of 8 numbers by each network: the share of the cross-entropy that is explained, of the
-  words that come back, and accuracy;
-- cost: seconds of a fit, per step, and to encode, and the memory that the fit adds to
-  the process in MB, for vocabularies of different size.
+- accuracy: balanced accuracy of a logistic regression on standardized codes, and of 5
+  nearest neighbors on the codes;
+- deviance: fraction of the Poisson deviance of the counts that is explained; the
+  reconstructions of TruncatedSVD are clipped to a minimum rate of 1e-3;
+- sequences: the input is the first 12 words as tokens, with a vocabulary of 1000 words;
+  for each network with 8 components, the fraction of the cross-entropy that is
+  explained, the fraction of words that are reconstructed, and the accuracies;
+- cost: seconds of the fit, number of epochs, seconds of `transform`, and the memory
+  that the fit adds to the process in MB, for vocabularies of several sizes.
 
-`start` is the autoencoder before training (`max_iter=0`): PCA. Networks have one hidden
-layer of 64 units and `max_iter` is 25 where the cost table does not say "default". One
-thread. `slow` has a learning rate of 1e-3, a third of the default.
+"start (PCA)" is the autoencoder before training (`max_iter=0`). Networks have one
+hidden layer of 64 units and `max_iter=25`, except for the rows "default" of the cost
+table. All fits use one thread.
 
-    python tests/benchmarks/text.py --data FOLDER [OPTIONS]
+    python tests/benchmarks/text.py --data FOLDER [--tables NAME ...] [--sets NAME ...]
+        [--models NAME ...] [--seeds N]
 
-Options are --tables NAME ..., --sets NAME ..., --seeds N, and --models NAME ... for the
-accuracy table. The folder holds
-text_ag_news.parquet and text_sms_spam.parquet, with columns `_split` ("train" or
-"test"), `text` and `label`.
+The folder holds text_ag_news.parquet and text_sms_spam.parquet, with the columns
+`_split` ("train" or "test"), `text` and `label`. `--models` selects rows of the table
+"accuracy".
 """
 
 import argparse
@@ -54,7 +54,7 @@ SETS = ("ag_news", "sms_spam")
 SIZES = (2, 8, 16, 32, 64)
 N_WORDS = 10_000
 VOCABULARIES = (10_000, 20_000, 50_000)
-LEAST_RATE = 1e-3
+MIN_RATE = 1e-3  # of a word, in reconstructions of TruncatedSVD
 
 WORDS = {"ngram_range": (1, 2), "dtype": np.float32}
 WEIGHTS = {
@@ -63,12 +63,12 @@ WEIGHTS = {
     "presence": (CountVectorizer, {"binary": True}),
 }
 SMALL = {"network": MLP((64,)), "max_iter": 25}
-SLOW = SMALL | {"loss": "poisson", "learning_rate": 1e-3}
+LOW_RATE = SMALL | {"loss": "poisson", "learning_rate": 1e-3}
 MODELS = {
     "TruncatedSVD": ("TF-IDF", None),
-    "start": ("TF-IDF", {"max_iter": 0}),
+    "start (PCA)": ("TF-IDF", {"max_iter": 0}),
     "poisson": ("TF-IDF", SMALL | {"loss": "poisson"}),
-    "poisson, slow": ("TF-IDF", SLOW),
+    "poisson, learning_rate=1e-3": ("TF-IDF", LOW_RATE),
     "TruncatedSVD, counts": ("counts", None),
     "TruncatedSVD, presence": ("presence", None),
     "log_loss, presence": ("presence", SMALL | {"loss": "log_loss"}),
@@ -78,7 +78,7 @@ MODELS = {
 }
 N_TOKENS, N_STEPS = 1000, 12
 TOKEN_NETWORKS = {
-    "start": MLP(()),
+    "start (PCA)": MLP(()),
     "MLP()": MLP(),
     "MLP((64,))": MLP((64,)),
     "Conv()": Conv(),
@@ -88,7 +88,7 @@ LOSSES = {"squared_error": {}, "poisson": {"loss": "poisson"}}
 
 
 def texts(folder: Path, name: str) -> dict[str, tuple[pd.Series, pd.Series]]:
-    """Return texts and labels to learn from and to judge by."""
+    """Return training and test texts, and their labels."""
     table = pd.read_parquet(folder / f"text_{name}.parquet")
     return {
         part: (rows["text"], rows["label"].astype("category").cat.codes)
@@ -97,7 +97,7 @@ def texts(folder: Path, name: str) -> dict[str, tuple[pd.Series, pd.Series]]:
 
 
 def weights(data: dict, kind: str, n_words: int):
-    """Return the weights of words in training and test texts, as CSR."""
+    """Return the weights of words in training and test texts, in CSR format."""
     vectorizer, options = WEIGHTS[kind]
     vectorizer = vectorizer(max_features=n_words, **WORDS, **options)
     X = vectorizer.fit_transform(data["train"][0])
@@ -111,8 +111,8 @@ def reducer(k: int, options: dict | None, seed: int):
     return AutoencoderTransformer(k, device="cpu", random_state=seed, **options)
 
 
-def figures(model, X, X_test, y, y_test) -> dict[str, float]:
-    """Return how well classifiers do on codes, and the seconds it took to fit."""
+def measures(model, X, X_test, y, y_test) -> dict[str, float]:
+    """Return the accuracy of classifiers on codes, and the seconds of the fit."""
     start = time.process_time()
     codes = model.fit(X).transform(X)
     seconds = time.process_time() - start
@@ -129,7 +129,7 @@ def figures(model, X, X_test, y, y_test) -> dict[str, float]:
 
 
 def accuracy(folder: Path, sets: list[str], n_seeds: int) -> pd.DataFrame:
-    """Return what classifiers make of codes, the mean over seeds."""
+    """Return the accuracy of classifiers on codes, averaged over seeds."""
     table = {}
     for name in sets:
         data = texts(folder, name)
@@ -138,7 +138,7 @@ def accuracy(folder: Path, sets: list[str], n_seeds: int) -> pd.DataFrame:
             X, X_test = weights(data, kind, N_WORDS)
             for k in SIZES:
                 runs = [
-                    figures(reducer(k, options, seed), X, X_test, *labels)
+                    measures(reducer(k, options, seed), X, X_test, *labels)
                     for seed in range(n_seeds)
                 ]
                 table[name, label, k] = pd.DataFrame(runs).mean()
@@ -147,25 +147,25 @@ def accuracy(folder: Path, sets: list[str], n_seeds: int) -> pd.DataFrame:
 
 
 def half_deviance(counts: np.ndarray, rates: np.ndarray) -> float:
-    """Return half the Poisson deviance of counts, summed."""
+    """Return half the sum of the Poisson deviance of counts."""
     logs = np.log(np.where(counts > 0, counts / rates, 1.0))
     return float(np.sum(rates - counts + counts * logs))
 
 
 def svd_deviance(model: TruncatedSVD, X, X_test) -> float:
-    """Return the share of the deviance that a low rank reconstruction explains."""
+    """Return the fraction of deviance explained by a TruncatedSVD."""
     mean = np.maximum(np.asarray(X.mean(axis=0)).ravel(), 1e-5)
     loss = null = 0.0
     for start in range(0, X_test.shape[0], 500):
         rows = X_test[start : start + 500]
         rates = model.inverse_transform(model.transform(rows))
-        loss += half_deviance(rows.toarray(), np.maximum(rates, LEAST_RATE))
+        loss += half_deviance(rows.toarray(), np.maximum(rates, MIN_RATE))
         null += half_deviance(rows.toarray(), mean)
     return 1 - loss / null
 
 
 def tokens(data: dict) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first words of training and test texts: 0 is none, 1 a rare one."""
+    """Return the first words of texts as tokens; 0 is padding, 1 any other word."""
     vectorizer = CountVectorizer(max_features=N_TOKENS - 2).fit(data["train"][0])
     number = {word: i + 2 for i, word in enumerate(vectorizer.get_feature_names_out())}
     split = vectorizer.build_analyzer()
@@ -180,26 +180,26 @@ def tokens(data: dict) -> tuple[np.ndarray, np.ndarray]:
 
 
 def sequences(folder: Path, sets: list[str], n_seeds: int) -> pd.DataFrame:
-    """Return what 8 numbers tell of the first words of test texts, by network."""
+    """Return scores and accuracies of codes of the first words, by network."""
     table = {}
     networks, seeds = TOKEN_NETWORKS.items(), range(n_seeds)
     for name, (label, network), seed in product(sets, networks, seeds):
         data = texts(folder, name)
         X, X_test = tokens(data)
-        max_iter = 0 if label == "start" else 40
+        max_iter = 0 if label == "start (PCA)" else 40
         options = {"network": network, "loss": "cross_entropy", "max_iter": max_iter}
         model = reducer(8, options, seed)
-        row = figures(model, X, X_test, data["train"][1], data["test"][1])
+        row = measures(model, X, X_test, data["train"][1], data["test"][1])
         back = model.inverse_transform(model.transform(X_test))
-        row["score"] = model.score(X_test)
-        row["words right"] = (back == X_test)[X_test > 1].mean()
+        row["explained"] = model.score(X_test)
+        row["words"] = (back == X_test)[X_test > 1].mean()
         table[name, label, seed] = row
         print(name, label, seed, row, flush=True)
     return pd.DataFrame(table).T.groupby(level=[0, 1], sort=False).mean()
 
 
 def deviance(folder: Path, sets: list[str], n_seeds: int) -> pd.DataFrame:
-    """Return the share of the counts' deviance that is explained in test texts."""
+    """Return the fraction of the deviance of counts that is explained."""
     table = {}
     for name in sets:
         X, X_test = weights(texts(folder, name), "counts", N_WORDS)
@@ -210,14 +210,14 @@ def deviance(folder: Path, sets: list[str], n_seeds: int) -> pd.DataFrame:
             trained = [reducer(k, options, seed).fit(X) for seed in range(n_seeds)]
             table[name, k] = {
                 "TruncatedSVD": svd_deviance(svd, X, X_test),
-                "start": start.score(X_test),
+                "start (PCA)": start.score(X_test),
                 "poisson": np.mean([model.score(X_test) for model in trained]),
             }
     return pd.DataFrame(table).T
 
 
 def one_cost(folder: Path, n_words: int, label: str, options: dict) -> None:
-    """Print what one fit costs; run in a process of its own, for its memory."""
+    """Print time and memory of one fit; run in a separate process."""
     X, X_test = weights(texts(folder, "ag_news"), "TF-IDF", n_words)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     model, start = reducer(16, options, 0), time.process_time()
@@ -231,7 +231,7 @@ def one_cost(folder: Path, n_words: int, label: str, options: dict) -> None:
     print(X.shape[1], label, round(seconds, 1), epochs, round(encoding, 2), added >> 10)
 
 
-COSTS = {"TruncatedSVD": None, "start": {"max_iter": 0}} | {
+COSTS = {"TruncatedSVD": None, "start (PCA)": {"max_iter": 0}} | {
     f"{loss}{suffix}": options | size
     for suffix, size in ((", default", {}), ("", SMALL))
     for loss, options in LOSSES.items()
@@ -239,7 +239,7 @@ COSTS = {"TruncatedSVD": None, "start": {"max_iter": 0}} | {
 
 
 def cost(folder: Path, sets: list[str], n_seeds: int) -> pd.DataFrame:
-    """Return what fits cost, each in a process of its own."""
+    """Return time and memory of fits, each in a separate process."""
     rows = []
     for n_words in VOCABULARIES:
         for label in COSTS:
@@ -261,7 +261,7 @@ TABLES = {
 
 
 def main() -> None:
-    """Run what the command line asks for."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))

@@ -1,4 +1,4 @@
-"""Random numbers come from a generator of ours, and torch's own is not touched."""
+"""torch's global state is isolated: its threads, and its random numbers."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from skae import AutoencoderTransformer
-from skae._torch import SeededDispatch
+from skae._torch import SeededDispatch, draw_seed, isolated_torch
 
 DRAWS = {
     "linear": lambda: nn.Linear(4, 3).weight.detach(),
@@ -88,3 +88,40 @@ def test_fit_with_own_modules_is_reproducible_and_touches_no_global_state():
     torch.rand(3)
     np.testing.assert_array_equal(model.fit_transform(X), codes)
     assert not np.allclose(model.set_params(random_state=1).fit_transform(X), codes)
+
+
+def test_the_number_of_threads_is_restored_after_errors():
+    def fail(before):
+        with isolated_torch(before + 2):
+            assert torch.get_num_threads() == before + 2
+            raise RuntimeError("broken")
+
+    before = torch.get_num_threads()
+    with pytest.raises(RuntimeError, match="broken"):
+        fail(before)
+    assert torch.get_num_threads() == before
+
+
+def test_a_failing_fit_restores_the_number_of_threads():
+    def broken(output, target):
+        raise RuntimeError("broken")
+
+    X = np.random.default_rng(0).random((30, 4))
+    torch.set_num_threads(3)
+    with pytest.raises(RuntimeError, match="broken"):
+        AutoencoderTransformer(2, loss=broken).fit(X)
+    assert torch.get_num_threads() == 3
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_the_modes_of_the_caller_are_left_inside(mode):
+    with mode(), isolated_torch():
+        assert not torch.is_inference_mode_enabled()
+        assert not torch.is_grad_enabled()
+
+
+def test_a_seed_is_drawn_from_a_random_state_once():
+    assert draw_seed(3) == draw_seed(3) != draw_seed(4)
+    state = check_random_state(0)
+    assert draw_seed(state) != draw_seed(state)
+    assert draw_seed(None) != draw_seed(None)

@@ -1,0 +1,167 @@
+"""Nothing global is changed: random states, settings, files, output, imports."""
+
+import copy
+import logging
+import os
+import pickle
+import random
+import warnings
+from contextlib import contextmanager
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from variants import VARIANTS, digest, quick, run_script
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+X = load_digits().data[:120] / 16
+X.flags.writeable = False
+
+
+@cache
+def fitted(name="default"):
+    return quick(**VARIANTS[name]).fit(X)
+
+
+def global_random_states():
+    kind, keys, *rest = np.random.get_state()  # noqa: NPY002
+    return (
+        random.getstate(),
+        (kind, keys.tobytes(), *rest),
+        torch.get_rng_state().numpy().tobytes(),
+    )
+
+
+def settings():
+    return {
+        "default dtype": torch.get_default_dtype(),
+        "default device": torch.get_default_device(),
+        "threads": torch.get_num_threads(),
+        "gradients": torch.is_grad_enabled(),
+        "inference": torch.is_inference_mode_enabled(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "warnings": list(warnings.filters),
+        "environment": dict(os.environ),
+        "numpy errors": np.geterr(),
+        "log handlers": list(logging.getLogger().handlers),
+        "directory": os.getcwd(),
+    }
+
+
+USES = {
+    "construct": lambda model: quick(),
+    "fit": lambda model: clone(model).fit(X),
+    "partial_fit": lambda model: clone(model).partial_fit(X).partial_fit(X),
+    "transform": lambda model: model.transform(X),
+    "inverse_transform": lambda model: model.inverse_transform(model.transform(X)),
+    "score": lambda model: model.score(X),
+    "sample": lambda model: model.sample(5),
+    "interpolate": lambda model: model.interpolate(X[0], X[1]),
+    "reconstruction_error": lambda model: model.reconstruction_error(X),
+    "compress": lambda model: model.decompress(model.compress(X[:9])),
+    "clone": clone,
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda model: pickle.loads(pickle.dumps(model)),
+    "repr": lambda model: (repr(model), model._repr_html_()),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("name", VARIANTS)
+def test_global_random_states_are_neither_used_nor_changed(name, use):
+    model = fitted(name)
+    before = global_random_states()
+    USES[use](model)
+    assert global_random_states() == before
+
+
+@pytest.mark.parametrize("use", USES)
+def test_settings_are_not_changed(use):
+    model = fitted()
+    before = settings()
+    USES[use](model)
+    assert settings() == before
+
+
+@contextmanager
+def default_dtype_float64():
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@contextmanager
+def deterministic_algorithms():
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        torch.no_grad,
+        torch.inference_mode,
+        default_dtype_float64,
+        deterministic_algorithms,
+    ],
+)
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_callers_settings_do_not_change_the_model(name, setting):
+    with setting():
+        model = quick(**VARIANTS[name]).fit(X)
+        loaded = pickle.loads(pickle.dumps(model))
+        codes = loaded.transform(X)
+    assert digest(model) == digest(fitted(name)) == digest(loaded)
+    assert np.array_equal(codes, fitted(name).transform(X))
+
+
+def test_nothing_is_printed(capfd):
+    model = quick(early_stopping=True).fit(X)
+    model.inverse_transform(model.transform(X))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_verbose_prints_a_line_for_every_epoch(capfd):
+    model = quick(verbose=1).fit(X)
+    out, err = capfd.readouterr()
+    assert len(out.splitlines()) == model.n_iter_
+    assert not err
+
+
+def test_no_file_is_written_no_process_started_and_no_connection_opened():
+    run_script(
+        """
+        import pickle, sys
+        import numpy as np, sklearn.base, sklearn.callback, scipy.linalg, torch
+        import scipy.sparse.linalg, sklearn.utils.estimator_checks
+        import pandas
+        events = []
+        forbidden = ("os.mkdir", "os.putenv", "subprocess", "os.system", "socket",
+                     "tempfile", "os.rename", "os.remove")
+        def hook(event, args):
+            writes = event == "open" and isinstance(args[1], str) and (
+                set(args[1]) & set("wax+"))
+            if writes or event.startswith(forbidden):
+                events.append((event, str(args)[:200]))
+        sys.addaudithook(hook)
+        from skae import AutoencoderTransformer
+        X = np.random.default_rng(0).standard_normal((90, 7))
+        model = AutoencoderTransformer(random_state=0, max_iter=3).fit(X)
+        model.inverse_transform(model.transform(X))
+        model.score(X)
+        pickle.loads(pickle.dumps(model))
+        assert not events, events
+        # torch's compiler takes seconds to import.
+        assert "torch._dynamo" not in sys.modules
+        """,
+        PYTHONDONTWRITEBYTECODE="1",
+    )

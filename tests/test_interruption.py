@@ -1,0 +1,183 @@
+"""Ctrl-C leaves the best model so far, an error leaves the earlier model."""
+
+import _thread
+import pickle
+import signal
+import threading
+
+import numpy as np
+import pytest
+import torch
+from runs import curve
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from variants import VARIANTS, quick
+
+from skae import MLP
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+@pytest.fixture(scope="module")
+def X(digits):
+    return digits / 16
+
+
+class InterruptAt:
+    """A callback that raises KeyboardInterrupt after a number of epochs."""
+
+    def __init__(self, n_epochs):
+        self.n_epochs = n_epochs
+
+    def setup(self, estimator, context):
+        pass
+
+    def teardown(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context):
+        if context.task_name == "epoch":
+            self.n_epochs -= 1
+            if self.n_epochs == 0:
+                raise KeyboardInterrupt
+
+
+def assert_consistent(model, X):
+    """Assert that a model is as consistent as one whose fit was complete."""
+    assert not model.module_.training
+    assert len(model.loss_curve_) == model.n_iter_
+    assert 0 <= model.best_iter_ <= model.n_iter_
+    codes = model.transform(X)
+    assert np.isfinite(codes).all()
+    assert np.array_equal(model.transform(X), codes)
+    assert np.array_equal(pickle.loads(pickle.dumps(model)).transform(X), codes)
+    assert np.isfinite(model.score(X))
+    n_iter = model.n_iter_
+    assert len(model.partial_fit(X).loss_curve_) == n_iter + 1
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("name", ["default", "dropout", "Ordered()", "share", "lbfgs"])
+@pytest.mark.parametrize("n_epochs", [1, 3, 6])
+def test_ctrl_c_leaves_the_best_model_so_far(name, early_stopping, n_epochs, X):
+    params = {**VARIANTS[name], "max_iter": 6, "early_stopping": early_stopping}
+    model = quick(**params).set_callbacks(InterruptAt(n_epochs))
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X)
+    assert model.n_iter_ == n_epochs
+    assert_consistent(model.set_callbacks(), X)
+
+
+def test_ctrl_c_during_the_refit_leaves_the_model_of_the_first_run():
+    X = curve(400)
+    model = quick(max_iter=20).fit(X)
+    assert model.n_iter_ > 21
+    interrupted = clone(model).set_callbacks(InterruptAt(21))
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.fit(X)
+    assert interrupted.n_iter_ == 20
+    assert interrupted.loss_curve_ == model.loss_curve_[:20]
+    # The first run was standardized without the validation rows.
+    assert not np.array_equal(interrupted.mean_, model.mean_)
+    assert_consistent(interrupted.set_callbacks(), X)
+
+
+@pytest.fixture
+def keyboard():
+    """Let SIGINT raise KeyboardInterrupt, even if a shell has disabled it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+class StartTimer(InterruptAt):
+    """A callback that starts a timer when training starts."""
+
+    def __init__(self, timer):
+        self.timer = timer
+
+    def on_fit_task_begin(self, estimator, context):
+        if context.task_name == "epochs":
+            self.timer.start()
+
+    def on_fit_task_end(self, estimator, context):
+        pass
+
+
+def interrupt_until(has_ended):
+    """Interrupt the main thread, repeatedly, since destructors ignore exceptions."""
+    _thread.interrupt_main()
+    while not has_ended.wait(5):
+        _thread.interrupt_main()
+
+
+def test_ctrl_c_at_any_moment_ends_the_fit_with_a_consistent_model(X, keyboard):
+    rng = np.random.default_rng(0)
+    n_threads = torch.get_num_threads()
+    for _ in range(20):
+        n_epochs = 10**7  # more than are run before the interrupt
+        model = quick(max_iter=n_epochs, n_iter_no_change=n_epochs)
+        has_ended = threading.Event()
+        timer = threading.Timer(rng.uniform(0, 0.1), interrupt_until, [has_ended])
+        model.set_callbacks(StartTimer(timer))
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(X)
+        has_ended.set()
+        timer.join()
+        assert torch.get_num_threads() == n_threads
+        assert_consistent(model.set_callbacks(), X)
+
+
+def test_one_ctrl_c_ends_a_search(X):
+    model = quick(max_iter=6).set_callbacks(InterruptAt(9))
+    with pytest.raises(KeyboardInterrupt):
+        GridSearchCV(model, {"n_components": [1, 2, 3]}, cv=2).fit(X)
+
+
+def no_network(*sizes):
+    return None
+
+
+@pytest.mark.parametrize(
+    "invalid",
+    [
+        {"X": [[np.nan] * 64] * 9},
+        {"X": [["a"] * 64] * 9},
+        {"X": np.ones((9, 64)), "sample_weight": [1.0]},
+        {"X": np.ones((9, 64)), "sample_weight": [-1.0] * 9},
+        {"X": np.ones((9, 64)), "X_val": np.ones((3, 5))},
+        {"X": np.full((9, 64), 1e200)},
+    ],
+    ids=["NaN", "strings", "one weight", "negative weights", "narrow X_val", "1e200"],
+)
+def test_a_refit_with_invalid_input_leaves_the_earlier_model(invalid, X):
+    model = quick().fit(X)
+    before, attributes = model.transform(X), set(vars(model))
+    with pytest.raises(ValueError):  # noqa: PT011
+        model.fit(**invalid)
+    assert np.array_equal(model.transform(X), before)
+    assert set(vars(model)) == attributes
+
+
+@pytest.mark.parametrize(
+    "invalid",
+    [
+        {"n_components": -1},
+        {"loss": "poison"},
+        {"network": MLP((0,))},
+        {"network": no_network},
+        {"loss": "log_loss"},
+        {"device": "abacus"},
+    ],
+    ids=str,
+)
+def test_a_refit_with_invalid_parameters_leaves_the_earlier_model(invalid, X):
+    model = quick().fit(X)
+    before = model.transform(X)
+    with pytest.raises((ValueError, TypeError, RuntimeError)):
+        model.set_params(**invalid).fit(X - 1)
+    assert np.array_equal(model.transform(X), before)
+    assert np.array_equal(pickle.loads(pickle.dumps(model)).transform(X), before)

@@ -1,0 +1,61 @@
+"""Memory: repeated fits keep none, and large arrays are encoded block by block."""
+
+import gc
+import sys
+
+import pytest
+import torch
+from variants import quick, run_script
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+]
+
+
+def anonymous_memory():
+    """Return the anonymous memory of this process in MB."""
+    with open("/proc/self/status") as status:
+        (line,) = (line for line in status if line.startswith("RssAnon"))
+    return int(line.split()[1]) / 1024
+
+
+def n_tensors():
+    gc.collect()
+    return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
+
+
+@pytest.mark.slow
+def test_cycles_of_fit_and_transform_keep_no_memory(digits):
+    model = quick(max_iter=1)
+    for _ in range(20):
+        model.fit(digits).transform(digits)
+    memory, tensors = anonymous_memory(), n_tensors()
+    for _ in range(200):
+        model.fit(digits).transform(digits)
+    assert anonymous_memory() - memory < 20
+    assert n_tensors() == tensors
+
+
+def test_a_memory_mapped_array_is_encoded_block_by_block(tmp_path):
+    path = tmp_path / "rows"
+    with open(path, "wb") as file:
+        file.truncate(2**28)  # a sparse file of 256 MB of zeros
+    printed = run_script(
+        f"""
+        import numpy as np, resource
+        from skae import MLP, AutoencoderTransformer
+        X = np.memmap({str(path)!r}, dtype=np.float64, mode="r", shape=(2**17, 256))
+        rows = np.random.default_rng(0).standard_normal((100, 256))
+        model = AutoencoderTransformer(network=MLP((8,)), max_iter=1).fit(rows)
+        model.transform(X[:9]); model.score(X[:9]); model.reconstruction_error(X[:9])
+        def data_kilobytes():
+            lines = open("/proc/self/status").readlines()
+            return next(int(l.split()[1]) for l in lines if l.startswith("VmData"))
+        limit = data_kilobytes() * 1024 + 2**27  # 128 MB, half of the rows
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+        print(model.transform(X).shape)
+        model.score(X), model.reconstruction_error(X)
+        """
+    )
+    assert printed == "(131072, 2)"
