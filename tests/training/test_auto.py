@@ -135,14 +135,20 @@ def test_precision_is_float64_for_small_float64_data(dtype, n_rows, device, prec
     assert resolved(n_rows, dtype=dtype, device=device).config.dtype == precision
 
 
-def test_precision_is_that_of_weights_and_products():
-    params = resolved(100, precision="float32")
-    assert (params.compute_dtype, params.config.dtype) == (torch.float32, "float32")
+def dtypes(params):
+    """Return the types of the weights and of the products."""
+    return params.config.dtype, params.compute_dtype
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_precision_is_that_of_weights_and_products(precision):
+    params = resolved(100, precision=precision)
+    assert dtypes(params) == (precision, getattr(torch, precision))
 
 
 def test_bfloat16_products_have_float32_weights(bfloat16):
     params = resolved(100, precision="bfloat16")
-    assert (params.compute_dtype, params.config.dtype) == (torch.bfloat16, "float32")
+    assert dtypes(params) == ("float32", torch.bfloat16)
 
 
 def test_bfloat16_raises_on_devices_without_it(monkeypatch):
