@@ -3,19 +3,34 @@
 import numpy as np
 import pytest
 import torch
+from numpy.testing import assert_array_equal
 
-from skae import MLP, AutoencoderTransformer
-from skae.data._layout import NumericLayout
+from skae import (
+    MLP,
+    AutoencoderTransformer,
+    Conv,
+    CrossEntropy,
+    MaskingNoise,
+    Ordered,
+    Recurrent,
+    Sparse,
+)
+from skae.data._layout import NumericLayout, PaddedLayout, TokenLayout
 from skae.data._validation import TrainingData
 from skae.training._auto import default_recipe, resolve_params
 
 
-def resolved(n_rows, *, weight=None, X_val=None, dtype=np.float64, **params):
+def resolved_for(data, seed=0, **params):
+    """Return the resolved parameters of a fit on validated rows."""
+    params = AutoencoderTransformer(**params).get_params(deep=False)
+    return resolve_params(params, data, seed)
+
+
+def resolved(n_rows, *, X_val=None, dtype=np.float64, seed=0, **params):
     """Return the resolved parameters of a fit on rows of zeros."""
     X = np.zeros((n_rows, 3), dtype)
-    data = TrainingData(X, NumericLayout((3,)), weight, X_val)
-    params = AutoencoderTransformer(**params).get_params(deep=False)
-    return resolve_params(params, data, seed=0)
+    data = TrainingData(X, NumericLayout((3,)), None, X_val)
+    return resolved_for(data, seed, **params)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +64,12 @@ def test_number_of_validation_rows(n_rows, fraction, n_validation):
 )
 def test_number_of_validation_rows_that_is_not_auto(params, n_validation):
     assert len(resolved(100, **params).validation_index) == n_validation
+
+
+def test_validation_rows_follow_the_seed():
+    first, again, other = (resolved(200, seed=s).validation_index for s in (0, 0, 1))
+    assert_array_equal(first, again)
+    assert set(first) != set(other)
 
 
 @pytest.mark.parametrize(
@@ -94,10 +115,10 @@ def test_alpha_is_smaller_for_more_rows(n_rows, solver, alpha):
 
 
 @pytest.mark.parametrize(
-    ("max_iter", "patience"), [(1, 8), (32, 8), (40, 10), (99, 24)]
+    ("max_iter", "n_iter_no_change"), [(1, 8), (32, 8), (40, 10), (99, 24)]
 )
-def test_n_iter_no_change_is_a_quarter_of_the_epochs(max_iter, patience):
-    assert resolved(100, max_iter=max_iter).n_iter_no_change == patience
+def test_n_iter_no_change_is_a_quarter_of_the_epochs(max_iter, n_iter_no_change):
+    assert resolved(100, max_iter=max_iter).n_iter_no_change == n_iter_no_change
 
 
 @pytest.mark.parametrize(
@@ -114,22 +135,29 @@ def test_precision_is_float64_for_small_float64_data(dtype, n_rows, device, prec
     assert resolved(n_rows, dtype=dtype, device=device).config.dtype == precision
 
 
-def test_precision_is_that_of_weights_and_products():
-    params = resolved(100, precision="float32")
-    assert (params.compute_dtype, params.config.dtype) == (torch.float32, "float32")
+def dtypes(params):
+    """Return the types of the weights and of the products."""
+    return params.config.dtype, params.compute_dtype
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_precision_is_that_of_weights_and_products(precision):
+    params = resolved(100, precision=precision)
+    assert dtypes(params) == (precision, getattr(torch, precision))
 
 
 def test_bfloat16_products_have_float32_weights(bfloat16):
     params = resolved(100, precision="bfloat16")
-    assert (params.compute_dtype, params.config.dtype) == (torch.bfloat16, "float32")
+    assert dtypes(params) == ("float32", torch.bfloat16)
 
 
-def test_bfloat16_is_refused_if_the_device_has_none(monkeypatch):
+def test_bfloat16_raises_on_devices_without_it(monkeypatch):
     monkeypatch.setattr("torch.cpu.get_capabilities", dict)
     with pytest.raises(ValueError, match=r"'cpu' has no bfloat16.*'float32'"):
         resolved(100, precision="bfloat16", device="cpu")
     monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": True})
-    assert resolved(100, precision="bfloat16", device="cpu").config.dtype == "float32"
+    params = resolved(100, precision="bfloat16", device="cpu")
+    assert params.compute_dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize(
@@ -148,11 +176,92 @@ def test_given_values_are_kept():
     assert {name: getattr(params, name) for name in given} == given
 
 
-def test_the_configuration_holds_clones_of_the_parts():
-    network = MLP((4,))
-    config = resolved(100, network=network).config
-    assert config.network == network
-    assert config.network is not network
+# The configuration of the model.
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("network", MLP((4,))),
+        ("noise", MaskingNoise(0.1)),
+        ("regularizer", Sparse(0.1)),
+        ("loss", CrossEntropy(5)),
+    ],
+)
+def test_the_configuration_has_clones_of_the_parts(name, part):
+    kept = getattr(resolved(100, **{name: part}).config, name)
+    assert kept == part
+    assert kept is not part
+
+
+def test_networks_receive_the_shape_of_a_row():
+    data = TrainingData(np.zeros((30, 12)), NumericLayout((1, 4, 3)))
+    assert resolved_for(data, network=Conv()).config.network.shape == (1, 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("network", "channels_first"),
+    [(MLP(), False), (Recurrent(), False), (Conv(), True)],
+)
+def test_the_layout_has_the_axes_that_the_network_expects(network, channels_first):
+    data = TrainingData(np.zeros((30, 6)), TokenLayout((6,), 9))
+    layout = resolved_for(data, network=network).config.layout
+    assert layout.channels_first == channels_first
+
+
+PADDED = TrainingData(np.zeros((30, 14)), PaddedLayout((7, 2), 0))
+
+
+def test_one_component_of_a_sequence_is_its_length():
+    config = resolved_for(PADDED, n_components=3).config
+    assert config.n_components == 2
+    assert config.n_columns == 3
+
+
+def test_sequences_need_two_components():
+    with pytest.raises(ValueError, match=r"Got n_components=1 for .* at least 2"):
+        resolved_for(PADDED, n_components=1)
+
+
+def with_variances(*variances):
+    """Return rows whose columns are uncorrelated and have given variances."""
+    signs = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
+    return np.tile(signs, (25, 1)) * np.sqrt(variances)
+
+
+@pytest.mark.parametrize(
+    ("share", "n_components"), [(0.1, 1), (0.59, 1), (0.61, 2), (0.89, 2), (0.91, 3)]
+)
+def test_a_share_of_variance_is_the_fewest_components_of_pca(share, n_components):
+    X = with_variances(6, 3, 1)
+    params = resolved_for(TrainingData(X, NumericLayout((3,))), n_components=share)
+    assert params.config.n_components == n_components
+    assert params.share == share
+
+
+def test_a_share_of_variance_is_that_of_weighted_rows():
+    X, weight = with_variances(6, 3, 1), np.ones(100)
+    X[:48, 1:] = 0  # of the other rows two components have a share of 0.9
+    data = TrainingData(X, NumericLayout((3,)))
+    assert resolved_for(data, n_components=0.7).config.n_components == 1
+    weight[:48] = 1e-6
+    data = TrainingData(X, NumericLayout((3,)), weight / weight.mean())
+    assert resolved_for(data, n_components=0.7).config.n_components == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "regularizer"), [(None, Ordered()), (Sparse(0.1), Sparse(0.1))], ids=repr
+)
+def test_components_are_ordered_if_their_number_is_a_share(given, regularizer):
+    X = with_variances(6, 3, 1)
+    data = TrainingData(X, NumericLayout((3,)))
+    config = resolved_for(data, n_components=0.5, regularizer=given).config
+    assert config.regularizer == regularizer
+    config = resolved_for(data, n_components=2, regularizer=given).config
+    assert config.regularizer == given
+
+
+# Training a fitted model further.
 
 
 @pytest.mark.parametrize(
@@ -164,3 +273,22 @@ def test_a_fitted_model_cannot_become_another_one(other):
     with pytest.raises(ValueError, match=rf"Got {name}=.*warm_start=False"):
         resolved(100, **other).for_model(config)
     assert resolved(100, max_iter=3).for_model(config).config is config
+
+
+@pytest.mark.parametrize(("first", "then"), [(300, 1000), (1000, 300)])
+def test_the_precision_is_that_of_the_fitted_model(first, then):
+    fitted = resolved(first)
+    assert dtypes(resolved(then)) != dtypes(fitted)
+    assert dtypes(resolved(then).for_model(fitted.config)) == dtypes(fitted)
+
+
+def test_bfloat16_products_are_kept_for_a_fitted_model(bfloat16):
+    mixed = resolved(1000, precision="bfloat16")
+    assert mixed.for_model(resolved(1000).config).compute_dtype == torch.bfloat16
+
+
+def test_a_share_of_variance_may_give_another_number_of_components():
+    X = with_variances(6, 3, 1)
+    params = resolved_for(TrainingData(X, NumericLayout((3,))), n_components=0.95)
+    config = resolved(100, n_components=1).config
+    assert params.for_model(config).config.n_components == 1

@@ -1,65 +1,118 @@
-"""Batches cover every row once, from memory or from where the rows lie."""
+"""Batches contain every row once, from memory or from where it lies."""
 
 import numpy as np
 import pytest
 import torch
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
+from parts import generator, quick
+from scipy import sparse
 
-from skae import AutoencoderTransformer
 from skae.data._rows import StandardizedRows
 from skae.training import _batches
 from skae.training._batches import Batches
 
 X = np.random.default_rng(0).random((53, 4))
+WEIGHT = np.arange(1.0, 54.0)
 
 
-def batches_of(X, weight=None, index=None):
+@pytest.fixture(params=[0, 2**30], ids=["streamed", "resident"])
+def storage(request, monkeypatch):
+    """Bytes up to which rows are kept on the device."""
+    monkeypatch.setattr(_batches, "RESIDENT_BYTES", request.param)
+    return request.param
+
+
+def batches_of(X=X, weight=None, index=None, dtype=torch.float64):
     rows = StandardizedRows(X, np.zeros(X.shape[1]), 1.0, weight, index)
-    return Batches(rows, torch.float64, "cpu")
+    return Batches(rows, dtype, "cpu")
 
 
 @pytest.mark.parametrize("n_batches", [1, 2, 7, 53])
-@pytest.mark.parametrize("resident_bytes", [0, 2**30], ids=["streamed", "resident"])
-def test_batches_cover_all_rows_once_in_even_sizes(
-    n_batches, resident_bytes, monkeypatch
-):
-    monkeypatch.setattr(_batches, "RESIDENT_BYTES", resident_bytes)
-    weight = np.arange(1.0, 54.0)
-    batches = batches_of(X, weight)
-    assert (batches.resident is None) == (resident_bytes == 0)
-    pairs = list(batches.shuffled(n_batches, torch.Generator().manual_seed(0)))
+def test_batches_contain_all_rows_once_in_even_sizes(n_batches, storage):
+    pairs = list(batches_of(weight=WEIGHT).shuffled(n_batches, generator()))
     sizes = [len(rows) for rows, _ in pairs]
     assert len(sizes) == n_batches
     assert max(sizes) - min(sizes) <= 1
-    rows = torch.cat([rows for rows, _ in pairs]).numpy()
-    weights = torch.cat([weights for _, weights in pairs]).numpy()
+    rows, weights = (torch.cat(tensors).numpy() for tensors in zip(*pairs, strict=True))
     order = np.argsort(weights)
-    assert_array_equal(weights[order], weight)
+    assert_array_equal(weights[order], WEIGHT)
     assert_array_equal(rows[order], X)
 
 
+@pytest.mark.parametrize("n_gathered", [1, 100, 2**20])
+def test_batches_do_not_depend_on_how_many_are_gathered_at_once(
+    n_gathered, monkeypatch
+):
+    expected = [rows for rows, _ in batches_of().shuffled(7, generator())]
+    monkeypatch.setattr(_batches, "GATHERED_ENTRIES", n_gathered)
+    found = [rows for rows, _ in batches_of().shuffled(7, generator())]
+    assert all(map(torch.equal, found, expected))
+
+
+def test_batches_follow_the_generator():
+    first, again, other = (
+        next(batches_of().shuffled(7, generator(seed)))[0] for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_a_single_batch_keeps_the_order_and_draws_nothing(storage):
+    ((rows, weights),) = batches_of(weight=WEIGHT).shuffled(1, None)
+    assert_array_equal(rows, X)
+    assert_array_equal(weights, WEIGHT)
+
+
+@pytest.mark.parametrize("n_batches", [1, 7])
+def test_equal_weights_are_none_in_training_and_one_in_blocks(n_batches):
+    pairs = list(batches_of().shuffled(n_batches, generator()))
+    assert all(weights is None for _, weights in pairs)
+    ((_, weights),) = batches_of().blocks()
+    assert_array_equal(weights, np.ones(53))
+
+
+def test_blocks_have_the_order_of_the_rows(storage, monkeypatch):
+    monkeypatch.setattr("skae.data._rows.MAX_BLOCK_ROWS", 10)
+    pairs = list(batches_of(weight=WEIGHT).blocks())
+    assert len(pairs) == 6
+    assert_array_equal(torch.cat([rows for rows, _ in pairs]), X)
+    assert_array_equal(torch.cat([weights for _, weights in pairs]), WEIGHT)
+
+
+def test_an_index_selects_rows(storage):
+    batches = batches_of(weight=WEIGHT[::3], index=np.arange(0, 53, 3))
+    assert_array_equal(batches.read(slice(None)), X[::3])
+    assert_array_equal(batches.read(torch.tensor([2, 0])), X[[6, 0]])
+    assert_array_equal(batches.weight, WEIGHT[::3])
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "step"), [(100, 1), (53, 1), (52, 2), (10, 6), (1, 53)]
+)
+def test_samples_are_evenly_spaced_rows(n_rows, step, storage):
+    some = batches_of(weight=WEIGHT).sample(n_rows)
+    assert_array_equal(some.read(slice(None)), X[::step])
+    assert_array_equal(some.weight, WEIGHT[::step])
+
+
+@pytest.mark.parametrize("convert", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rows_are_dense_and_of_the_models_type(convert, dtype, storage):
+    rows = batches_of(convert(X), dtype=dtype).read(torch.tensor([5, 3]))
+    assert rows.dtype == dtype
+    assert_allclose(rows, X[[5, 3]], rtol=1e-6)
+
+
+def test_small_dense_rows_alone_are_resident(monkeypatch):
+    assert batches_of(sparse.csr_array(X)).resident is None
+    for n_bytes, is_resident in [(X.nbytes, True), (X.nbytes - 1, False)]:
+        monkeypatch.setattr(_batches, "RESIDENT_BYTES", n_bytes)
+        assert (batches_of().resident is not None) == is_resident
+
+
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_streamed_rows_equal_resident_rows(monkeypatch):
-    model = AutoencoderTransformer(2, max_iter=3, random_state=0, batch_size=16)
+def test_codes_do_not_depend_on_where_rows_lie(monkeypatch):
+    model = quick(2, max_iter=3, batch_size=16)
     codes = model.fit_transform(X)
     monkeypatch.setattr(_batches, "RESIDENT_BYTES", 0)
     assert_array_equal(model.fit_transform(X), codes)
-
-
-def test_one_batch_keeps_the_order_of_the_rows():
-    ((rows, weights),) = batches_of(X).shuffled(1, torch.Generator())
-    assert_array_equal(rows.numpy(), X)
-    assert weights is None
-
-
-def test_blocks_are_the_rows_in_order_with_their_weights():
-    index, weight = np.array([7, 3, 9]), np.array([1.0, 2.0, 3.0])
-    ((rows, weights),) = batches_of(X, weight, index).blocks()
-    assert_array_equal(rows.numpy(), X[index])
-    assert_array_equal(weights.numpy(), weight)
-
-
-@pytest.mark.parametrize(("n_rows", "step"), [(100, 1), (53, 1), (27, 2), (10, 6)])
-def test_a_sample_is_evenly_spaced(n_rows, step):
-    ((rows, _),) = batches_of(X).sample(n_rows).blocks()
-    assert_array_equal(rows.numpy(), X[::step])

@@ -1,116 +1,307 @@
-"""The validation loss is the training loss without randomness."""
+"""Losses of batches and of validation rows."""
 
 import numpy as np
 import pytest
 import torch
-from parts import NOISES, NUMERIC_LOSSES, REGULARIZERS
-from runs import curve, data_of, start
+from numpy.testing import assert_allclose, assert_array_equal
+from parts import (
+    NO_REGULARIZERS,
+    NOISES,
+    NUMERIC_LOSSES,
+    REGULARIZERS,
+    generator,
+    rows,
+)
+from runs import data_of, start
 from torch import nn
 
-from skae import MLP, Contractive, GaussianNoise, Regularizer, Sparse
-from skae.training._objective import eval_norms_for_single_row
+from skae import MLP, MMD, Contractive, Sparse, TopK
+from skae.data._layout import PaddedLayout
+from skae.data._validation import TrainingData
+from skae.training._objective import eval_norms_for_single_row, set_generator
 
-X = (curve(60) - curve(60).min()) / np.ptp(curve(60))
-WEIGHT = np.random.default_rng(0).uniform(0.5, 1.5, 60)
+RNG = np.random.default_rng(0)
+X = 1 / (1 + np.exp(-rows(40)))  # valid for every loss
+WEIGHT = RNG.uniform(0.5, 1.5, 40)
 WEIGHT /= WEIGHT.mean()
 
-
-def objective_of(weight=None, **params):
-    """Return the objective of a small model, and its rows."""
-    params = {"early_stopping": False, "precision": "float64"} | params
-    trainer = start(data_of(X, weight), **params).trainer
-    return trainer.objective, trainer.batches
+each_loss = pytest.mark.parametrize("loss", NUMERIC_LOSSES)
+each_weight = pytest.mark.parametrize("weight", [None, WEIGHT], ids=["none", "some"])
 
 
-@pytest.mark.parametrize("weight", [None, WEIGHT], ids=["equal", "weights"])
-@pytest.mark.parametrize("regularizer", [None, Sparse(0.1), Contractive(0.1)], ids=str)
-@pytest.mark.parametrize("loss", NUMERIC_LOSSES)
-def test_without_randomness_both_losses_are_equal(loss, regularizer, weight):
-    objective, batches = objective_of(weight, loss=loss, regularizer=regularizer)
-    (batch,) = batches.shuffled(1, None)
-    with torch.enable_grad():
-        training_loss = objective.loss(*batch).item()
-    assert objective.validation_loss(batches) == pytest.approx(training_loss)
+def trainer_of(weight=None, X=X, **params):
+    """Return the trainer of a small model, moved away from its start."""
+    defaults = {"n_components": 3, "precision": "float64", "early_stopping": False}
+    trainer = start(data_of(X, weight), **(defaults | params)).trainer
+    values = trainer.flat.values
+    draws = torch.randn(values.shape, generator=generator())
+    values.add_(draws.to(values.dtype), alpha=0.1)
+    return trainer
 
 
-def test_a_regularizer_without_hooks_changes_nothing():
-    class Empty(Regularizer):
-        pass
-
-    objective, batches = objective_of()
-    expected = objective.validation_losses(batches)
-    objective, batches = objective_of(regularizer=Empty())
-    np.testing.assert_array_equal(objective.validation_losses(batches), expected)
+def training_loss(trainer):
+    trainer.objective.model.train()
+    batch = next(trainer.batches.shuffled(1, None))
+    return trainer.objective.loss(*batch).item()
 
 
-@pytest.mark.parametrize("part", [*NOISES, *REGULARIZERS], ids=str)
-def test_the_validation_loss_is_the_same_at_every_call(part):
-    name = "noise" if part in NOISES else "regularizer"
-    objective, batches = objective_of(**{name: part})
-    before = objective.generator.get_state()
-    first = objective.validation_loss(batches)
-    assert objective.validation_loss(batches) == first
-    assert torch.equal(objective.generator.get_state(), before)
+def validation_loss(trainer):
+    return trainer.objective.validation_loss(trainer.batches)
 
 
-def test_the_null_loss_is_that_of_the_mean():
-    objective, batches = objective_of(WEIGHT)
-    mean = WEIGHT @ X / 60
-    scale = np.sqrt((WEIGHT @ (X - mean) ** 2 / 60).mean())
-    expected = (WEIGHT @ ((X - mean) / scale) ** 2 / 60).mean()
-    assert objective.null_loss(batches) == pytest.approx(expected)
+def l1(codes):
+    return 0.1 * codes.abs().sum(dim=1)
 
 
-def test_explained_shares_of_pca_are_those_of_its_variances():
-    objective, batches = objective_of(n_components=5, max_iter=0)
-    variances = np.linalg.svd(X - X.mean(axis=0))[1] ** 2
-    shares = objective.explained_shares(batches)
-    np.testing.assert_allclose(shares, np.cumsum(variances) / variances.sum())
+# Without random numbers and without penalties that differ in validation.
+DETERMINISTIC = [None, l1, Sparse(0.1), TopK(1), MMD(1.0)]
+
+
+@each_weight
+@each_loss
+@pytest.mark.parametrize("regularizer", DETERMINISTIC, ids=lambda part: str(part)[:9])
+def test_without_random_numbers_the_validation_loss_is_the_training_loss(
+    regularizer, loss, weight
+):
+    trainer = trainer_of(weight, loss=loss, regularizer=regularizer)
+    assert validation_loss(trainer) == pytest.approx(training_loss(trainer))
+
+
+@each_weight
+def test_the_loss_is_the_weighted_mean_of_squared_residuals(weight):
+    trainer = trainer_of(weight)
+    model, standardized = trainer.objective.model, trainer.batches.resident
+    residuals = model.decode(model.encode(standardized)) - standardized
+    squares = residuals.square().mean(dim=1).detach()
+    assert training_loss(trainer) == pytest.approx(np.average(squares, weights=weight))
+
+
+def test_validation_losses_of_rows_have_the_validation_loss_as_their_mean():
+    trainer = trainer_of(WEIGHT)
+    losses = trainer.objective.validation_losses(trainer.batches)
+    assert losses.shape == (40,)
+    assert losses.dtype == np.float64
+    expected = np.average(losses, weights=WEIGHT)
+    assert validation_loss(trainer) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("noise", NOISES, ids=repr)
+def test_noise_corrupts_training_alone(noise):
+    clean, noisy = trainer_of(), trainer_of(noise=noise)
+    assert validation_loss(noisy) == validation_loss(clean)
+    assert training_loss(noisy) != training_loss(clean)
+
+
+def test_the_target_of_corrupted_rows_is_clean():
+    trainer = trainer_of(noise=torch.zeros_like)
+    model, standardized = trainer.objective.model, trainer.batches.resident
+    output = model.decode(model.encode(torch.zeros_like(standardized)))
+    expected = (output - standardized).square().mean().item()
+    assert training_loss(trainer) == pytest.approx(expected)
+
+
+def test_dropout_is_used_in_training_alone():
+    plain, dropout = (
+        trainer_of(network=MLP((8,), dropout=p), init="random") for p in (0.0, 0.5)
+    )
+    assert validation_loss(plain) == validation_loss(dropout)
+    assert training_loss(plain) != training_loss(dropout)
+
+
+@pytest.mark.parametrize("regularizer", REGULARIZERS, ids=repr)
+def test_the_validation_loss_is_the_same_at_each_call(regularizer):
+    trainer = trainer_of(regularizer=regularizer)
+    before = trainer.objective.generator.get_state()
+    assert validation_loss(trainer) == validation_loss(trainer)
+    assert torch.equal(trainer.objective.generator.get_state(), before)
+
+
+@pytest.mark.parametrize("regularizer", REGULARIZERS, ids=repr)
+def test_a_regularizer_changes_the_training_loss(regularizer):
+    plain, trainer = trainer_of(), trainer_of(regularizer=regularizer)
+    assert training_loss(trainer) != pytest.approx(training_loss(plain), rel=1e-6)
+
+
+@pytest.mark.parametrize("regularizer", NO_REGULARIZERS, ids=repr)
+def test_a_regularizer_of_strength_zero_changes_no_bit(regularizer):
+    plain, trainer = trainer_of(), trainer_of(regularizer=regularizer)
+    assert training_loss(trainer) == training_loss(plain)
+    assert validation_loss(trainer) == validation_loss(plain)
+
+
+def test_encoder_penalties_are_part_of_both_losses():
+    plain, trainer = trainer_of(), trainer_of(regularizer=Contractive(1e6))
+    for loss in (training_loss, validation_loss):
+        assert loss(trainer) > 1000 * loss(plain)
+
+
+def test_mixed_precision_changes_the_training_loss_by_rounding(bfloat16):
+    exact, mixed = (
+        trainer_of(precision=name, network=MLP((8,), activation="selu"))
+        for name in ("float32", "bfloat16")
+    )
+    assert training_loss(mixed) == pytest.approx(training_loss(exact), rel=0.02)
+    assert training_loss(mixed) != training_loss(exact)
+    assert validation_loss(mixed) == validation_loss(exact)
+
+
+# The loss of the mean.
+
+
+@each_weight
+def test_the_squared_error_of_the_mean_is_one(weight):
+    trainer = trainer_of(weight)
+    assert trainer.objective.null_loss(trainer.batches) == pytest.approx(1)
+
+
+@each_loss
+@each_weight
+def test_the_null_loss_is_that_of_a_model_that_returns_the_mean(loss, weight):
+    trainer = trainer_of(weight, loss=loss, init="random")
+    with torch.no_grad():
+        trainer.objective.model.decoder.output.weight.zero_()
+        trainer.objective.model.decoder.output.bias.zero_()
+    null_loss = trainer.objective.null_loss(trainer.batches)
+    assert null_loss == pytest.approx(validation_loss(trainer))
+
+
+def test_the_null_loss_of_padded_rows_does_not_count_padding():
+    padded = rows(40).reshape(40, 5, 1)
+    padded[:20, 3:] = np.nan
+    data = TrainingData(padded.reshape(40, 5), PaddedLayout((5, 1), 0))
+    trainer = start(data, early_stopping=False).trainer
+    expected = np.nanmean(trainer.batches.resident.numpy() ** 2, axis=1).mean()
+    null_loss = trainer.objective.null_loss(trainer.batches)
+    assert null_loss == pytest.approx(expected)
+
+
+# Shares of explained loss.
+
+
+@each_weight
+def test_before_training_shares_are_the_explained_variance_of_pca(weight):
+    trainer = start(
+        data_of(X, weight), n_components=4, precision="float64", early_stopping=False
+    ).trainer
+    centered = X - np.average(X, axis=0, weights=weight)
+    scaled = centered if weight is None else np.sqrt(weight)[:, np.newaxis] * centered
+    variances = np.linalg.svd(scaled, compute_uv=False) ** 2
+    expected = (variances / variances.sum()).cumsum()[:4]
+    shares = trainer.objective.explained_shares(trainer.batches)
+    assert_allclose(shares, expected)
+
+
+@each_loss
+def test_the_share_of_all_components_is_one_minus_the_ratio_of_losses(loss):
+    trainer = trainer_of(WEIGHT, loss=loss)
+    share = trainer.objective.explained_shares(trainer.batches)[-1]
+    null_loss = trainer.objective.null_loss(trainer.batches)
+    assert share == pytest.approx(1 - validation_loss(trainer) / null_loss)
+
+
+def test_constant_rows_have_finite_shares():
+    trainer = trainer_of(X=np.ones((12, 5)))
+    assert np.isfinite(trainer.objective.explained_shares(trainer.batches)).all()
+
+
+# Parts that draw from torch's global generator.
+
+
+class Jitter(nn.Module):
+    """Batch normalization, then noise from torch's global generator."""
+
+    def __init__(self, n_inputs, n_outputs):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(n_inputs)
+        self.output = nn.Linear(n_inputs, n_outputs)
+
+    def forward(self, x):
+        return self.output(self.norm(x) + 0.1 * torch.randn_like(x))
+
+
+def jitter(n_features, n_components, n_samples):
+    return Jitter(n_features, n_components), Jitter(n_components, n_features)
 
 
 def global_noise(batch):
     return batch + torch.randn_like(batch)
 
 
-@pytest.mark.parametrize(
-    ("noise", "is_global"),
-    [(global_noise, True), (GaussianNoise(0.1), False)],
-    ids=["global", "own generator"],
-)
-def test_parts_that_draw_from_the_global_generator_are_detected(noise, is_global):
-    assert objective_of(noise=noise)[0].uses_global_rng == is_global
+GLOBAL = {
+    "network": {"network": jitter},
+    "noise": {"noise": global_noise},
+    "regularizer": {"regularizer": lambda codes: torch.rand(len(codes))},
+}
+SEEDED = {
+    "dropout": {"network": MLP((8,), dropout=0.1)},
+    **{repr(part): {"noise": part} for part in NOISES},
+    **{repr(part): {"regularizer": part} for part in REGULARIZERS},
+}
 
 
-def with_batch_norm(n_features, n_components, n_samples):
-    encoder = nn.Sequential(
-        nn.Linear(n_features, 4), nn.BatchNorm1d(4), nn.Dropout(0.5)
-    )
-    return encoder.append(nn.Linear(4, n_components)), nn.Linear(
-        n_components, n_features
-    )
+@pytest.mark.parametrize("params", GLOBAL.values(), ids=GLOBAL)
+def test_parts_that_draw_from_torchs_global_generator_are_detected(params):
+    assert trainer_of(**params).objective.uses_global_rng
+
+
+@pytest.mark.parametrize("params", SEEDED.values(), ids=SEEDED)
+def test_the_librarys_parts_draw_from_the_objectives_generator(params):
+    assert not trainer_of(**params).objective.uses_global_rng
 
 
 def test_the_detection_leaves_no_trace():
-    objective, batches = objective_of(network=with_batch_norm)
-    state = objective.generator.get_state()
-    buffers = [buffer.clone() for buffer in objective.model.buffers()]
-    objective.detect_global_rng(batches)
-    assert objective.uses_global_rng
-    assert torch.equal(objective.generator.get_state(), state)
-    torch.testing.assert_close(list(objective.model.buffers()), buffers)
+    trainer = trainer_of(network=jitter)
+    objective, model = trainer.objective, trainer.objective.model
+
+    def trace():
+        state = [*model.state_dict().values(), trainer.flat.gradient]
+        states = objective.generator.get_state(), torch.get_rng_state()
+        return [tensor.clone() for tensor in (*state, *states)]
+
+    before = trace()
+    objective.detect_global_rng(trainer.batches)
+    assert all(map(torch.equal, before, trace()))
 
 
-@pytest.mark.parametrize(("n_rows", "training"), [(1, False), (2, True)])
-def test_batch_norms_are_in_evaluation_mode_for_a_single_row(n_rows, training):
-    norm = nn.BatchNorm1d(3).train()
-    with eval_norms_for_single_row(norm, n_rows):
-        assert norm.training == training
-    assert norm.training
+def test_losses_with_global_random_numbers_follow_the_objectives_generator():
+    trainer = trainer_of(noise=global_noise)
+    before, losses = torch.get_rng_state(), []
+    for seed in (0, 0, 1):
+        trainer.objective.generator.manual_seed(seed)
+        losses.append(training_loss(trainer))
+    assert losses[0] == losses[1] != losses[2]
+    assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_dropout_draws_from_the_generator_of_the_objective():
-    objective, _ = objective_of(network=MLP((4,), dropout=0.5))
-    generators = {
-        id(m.generator) for m in objective.model.modules() if hasattr(m, "generator")
-    }
-    assert generators == {id(objective.generator)}
+def test_modules_with_a_generator_receive_it():
+    trainer = trainer_of(network=MLP((8,), dropout=0.1))
+    model, objective = trainer.objective.model, trainer.objective
+    dropout = model.encoder.network.dropout
+    assert dropout.generator is objective.generator
+    set_generator(model, None)
+    assert dropout.generator is None
+
+
+# Batch normalization.
+
+
+@pytest.mark.parametrize(("n_rows", "is_eval"), [(1, True), (2, False)])
+def test_batch_norms_are_in_evaluation_mode_for_a_single_row(n_rows, is_eval):
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.BatchNorm2d(3), nn.Dropout())
+    with eval_norms_for_single_row(model, n_rows):
+        assert [module.training for module in model] == [not is_eval] * 2 + [True]
+    assert all(module.training for module in model)
+
+
+def test_frozen_batch_norms_stay_in_evaluation_mode():
+    model = nn.Sequential(nn.BatchNorm1d(3).eval())
+    with eval_norms_for_single_row(model, 1):
+        pass
+    assert not model[0].training
+
+
+def test_a_batch_of_one_row_is_trained_with_batch_normalization():
+    trainer = trainer_of(network=jitter, init="random")
+    loss = trainer.objective.loss(trainer.batches.read(slice(0, 1)), None)
+    assert loss.isfinite()
+    assert_array_equal(trainer.objective.model.encoder.norm.num_batches_tracked, 0)

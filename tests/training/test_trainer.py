@@ -1,21 +1,29 @@
-"""The trainer takes steps by a schedule, on as many threads as they are worth."""
+"""Epochs of optimizer steps: their schedule, threads, batches and precision."""
 
+import math
 import pickle
 
 import numpy as np
 import pytest
 import torch
-from runs import curve, data_of, start
-from sklearn.exceptions import ConvergenceWarning
+from parts import quick
+from runs import data_of, start
 
-from skae import MLP, AutoencoderTransformer
+from skae import MLP
 from skae.training import _trainer
 from skae.training._trainer import constant, warmup_cosine
 
 X = np.random.default_rng(0).random((53, 4))
 
 
-def test_schedule_rises_then_falls_to_zero():
+def trainer_of(X=X, **params):
+    return start(data_of(X), early_stopping=False, **params).trainer
+
+
+# The schedule.
+
+
+def test_the_learning_rate_warms_up_then_falls_to_zero():
     factors = [warmup_cosine(step, 1000) for step in range(1000)]
     top = int(np.argmax(factors))
     assert top == 50
@@ -23,16 +31,146 @@ def test_schedule_rises_then_falls_to_zero():
     assert (np.diff(factors[: top + 1]) > 0).all()
     assert (np.diff(factors[top:]) < 0).all()
     assert 0 < factors[-1] < 1e-4
+
+
+def test_the_warm_up_takes_at_least_20_steps():
+    factors = [warmup_cosine(step, 100) for step in range(100)]
+    assert np.argmax(factors) == 20
     assert 0 < warmup_cosine(0, 1) < 0.1
+
+
+def test_without_a_planned_end_the_learning_rate_is_constant():
     assert constant(0, 10) == constant(9, 10) == 1
 
 
-@pytest.mark.parametrize("network", [MLP((16,)), MLP((16,), dropout=0.1)])
-def test_bfloat16_products_train_float32_weights(network, digits, bfloat16):
-    options = {"network": network, "max_iter": 60, "random_state": 0, "alpha": 0}
-    options["early_stopping"] = False
-    model = AutoencoderTransformer(4, precision="bfloat16", **options).fit(digits)
-    exact = AutoencoderTransformer(4, precision="float32", **options).fit(digits)
+@pytest.mark.parametrize("batch_size", [53, 10])
+def test_the_schedule_is_that_of_all_steps_of_all_epochs(batch_size):
+    trainer, steps = trainer_of(batch_size=batch_size), []
+
+    def schedule(step, n_steps):
+        steps.append((step, n_steps))
+        return 0.0
+
+    list(trainer.epochs(3, schedule))
+    n_steps = 3 * math.ceil(53 / batch_size)
+    assert steps == [(step, n_steps) for step in range(n_steps)]
+
+
+# Epochs.
+
+
+def test_an_epoch_is_the_mean_loss_of_its_steps_on_every_row_once():
+    trainer, seen = trainer_of(batch_size=10), []
+
+    def gradient(rows, weights):
+        seen.append(rows)
+        return rows.sum()
+
+    trainer.gradient = gradient
+    (loss,) = trainer.epochs(1)
+    rows = torch.cat(seen)
+    assert len(seen) == trainer.n_batches == 6
+    assert loss == pytest.approx(np.mean([part.sum() for part in seen]))
+    expected = trainer.batches.resident
+    torch.testing.assert_close(rows.sort(dim=0)[0], expected.sort(dim=0)[0])
+
+
+def test_epochs_of_learning_rate_zero_change_nothing():
+    trainer = trainer_of(alpha=1.0)
+    before = trainer.flat.values.clone()
+    list(trainer.epochs(2, lambda step, n_steps: 0.0))
+    assert torch.equal(trainer.flat.values, before)
+
+
+def test_epochs_train_the_model():
+    trainer = trainer_of(learning_rate=0.01)
+    losses = list(trainer.epochs(60))
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_epochs_are_in_training_mode_and_gradients_are_not_recorded_between_them():
+    trainer = trainer_of()
+    trainer.objective.model.eval()
+    next(trainer.epochs(1))
+    assert trainer.objective.model.training
+    assert torch.is_grad_enabled()
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_noise_in_place_does_not_change_the_rows():
+    seen = []
+
+    def raised(batch):
+        seen.append(float(batch.mean()))
+        return batch.add_(1.0)
+
+    quick(2, noise=raised, batch_size=53, max_iter=4, early_stopping=False).fit(X)
+    assert max(seen) < 0.5
+
+
+def test_the_manual_steps_memory_is_freed():
+    trainer = trainer_of(batch_size=20)
+    list(trainer.epochs(1))
+    assert set(trainer.gradient.steps) == {17, 18}
+    trainer.free_buffers()
+    assert not trainer.gradient.steps
+
+
+# Threads.
+
+
+def threads_of_steps(trainer):
+    """Return the number of threads during the steps of an epoch."""
+    seen = []
+
+    def gradient(rows, weights):
+        seen.append(torch.get_num_threads())
+        return torch.zeros(())
+
+    trainer.gradient = gradient
+    next(trainer.epochs(1))
+    return set(seen)
+
+
+@pytest.mark.parametrize(
+    ("small_step", "n_threads"), [(0, 3), (1e9, 1)], ids=["large step", "small step"]
+)
+def test_large_steps_use_the_callers_threads(small_step, n_threads, monkeypatch):
+    monkeypatch.setattr(_trainer, "SMALL_STEP", small_step)
+    torch.set_num_threads(3)
+    assert threads_of_steps(trainer_of()) == {n_threads}
+    assert torch.get_num_threads() == 3
+
+
+def test_the_size_of_a_step_counts_products_of_the_batch(monkeypatch):
+    # Encoder and decoder: axes of 2 * 4, layers of 4 * 8 + 8 * 2 and their 10 or 12
+    # biases, and 6 operations per product and row.
+    n_operations = 6 * 20 * (2 * 8 + 2 * 48 + 10 + 12)
+    torch.set_num_threads(3)
+    for small_step, n_threads in [(n_operations, 1), (n_operations - 1, 3)]:
+        monkeypatch.setattr(_trainer, "SMALL_STEP", small_step)
+        assert trainer_of(batch_size=20).n_threads == n_threads
+
+
+def test_a_fit_that_fails_restores_the_number_of_threads():
+    def broken(output, target):
+        raise RuntimeError("broken")
+
+    torch.set_num_threads(3)
+    with pytest.raises(RuntimeError, match="broken"):
+        quick(2, loss=broken).fit(X)
+    assert torch.get_num_threads() == 3
+
+
+# Precision.
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_bfloat16_products_train_float32_weights(dropout, digits, bfloat16):
+    options = {"network": MLP((16,), dropout=dropout), "max_iter": 60, "alpha": 0}
+    options |= {"early_stopping": False}
+    model = quick(4, precision="bfloat16", **options).fit(digits)
+    exact = quick(4, precision="float32", **options).fit(digits)
     assert model.precision_ == "bfloat16"
     assert all(p.dtype == torch.float32 for p in model.module_.parameters())
     assert model.loss_curve_ != exact.loss_curve_
@@ -40,18 +178,10 @@ def test_bfloat16_products_train_float32_weights(network, digits, bfloat16):
     assert pickle.loads(pickle.dumps(model)).score(digits) == model.score(digits)
 
 
-def test_memory_of_steps_is_freed_between_calls():
-    model = AutoencoderTransformer(2, network=MLP((8,)), batch_size=1000)
-    for n_rows in range(40, 50):
-        model.partial_fit(X[:n_rows])
-        assert not model._run.trainer.gradient.steps
-        assert model._run.epochs is None
-
-
 @pytest.mark.parametrize(("first", "then"), [(300, 1000), (1500, 100)])
 def test_further_training_keeps_the_precision_of_the_model(first, then):
     rows = np.random.default_rng(0).random((1500, 4))
-    model = AutoencoderTransformer(2, network=MLP((8,)), batch_size=500)
+    model = quick(2, batch_size=500)
     before = model.partial_fit(rows[:first]).precision_
     copied = pickle.loads(pickle.dumps(model))
     for trained in (model, copied):
@@ -60,58 +190,32 @@ def test_further_training_keeps_the_precision_of_the_model(first, then):
         assert trained.module_.offset.dtype == getattr(torch, before)
 
 
-def test_further_training_keeps_components_dropped(digits):
-    options = {"max_iter": 200, "early_stopping": False, "random_state": 0}
-    model = AutoencoderTransformer(0.8, network=MLP((32,)), **options)
-    k = model.fit(digits).n_components_
-    assert k < model._config.n_components
-    assert model.partial_fit(digits).n_components_ == k
-    assert model.transform(digits).shape == (120, k)
+# Autograd.
 
 
-def test_noise_in_place_leaves_the_rows_alone():
-    seen = []
-
-    def raised(batch):
-        seen.append(float(batch.mean()))
-        return batch.add_(1.0)
-
-    options = {
-        "noise": raised,
-        "batch_size": 53,
-        "max_iter": 4,
-        "early_stopping": False,
-    }
-    AutoencoderTransformer(2, network=MLP((8,)), **options).fit(X)
-    assert max(seen) < 0.5
+def test_autograd_returns_the_loss_and_overwrites_the_gradient():
+    trainer = trainer_of(network=MLP((8,), activation="selu"))
+    batch = next(trainer.batches.shuffled(1, None))
+    gradients = []
+    for _ in range(2):
+        loss = trainer.autograd(*batch)
+        gradients.append(trainer.flat.gradient.clone())
+    assert torch.equal(*gradients)
+    assert not loss.requires_grad
+    assert loss == trainer.objective.loss(*batch)
 
 
-@pytest.mark.parametrize("early_stopping", [False, True])
-@pytest.mark.parametrize("solver", ["adamw", "adam", "rmsprop", "sgd"])
-def test_training_that_diverges_warns_and_keeps_a_finite_model(solver, early_stopping):
-    rows = np.random.default_rng(0).standard_normal((40, 5))
-    options = {"early_stopping": early_stopping, "solver": solver, "random_state": 0}
-    options |= {"network": MLP((8,)), "max_iter": 50, "learning_rate": 1e6}
-    model = AutoencoderTransformer(2, **options)
-    with pytest.warns(ConvergenceWarning, match="Lower learning_rate"):
-        model.fit(rows)
-    assert model.n_iter_ < 50
-    assert np.isfinite(model.validation_loss_curve_).all()
-    assert all(p.isfinite().all() for p in model.module_.parameters())
-    pca = AutoencoderTransformer(2, max_iter=0).fit(rows)
-    assert model.score(rows) >= pca.score(rows) - 1e-6
+def global_noise(batch):
+    return batch + 0.1 * torch.randn_like(batch)
 
 
-@pytest.mark.parametrize(("threshold", "n_threads"), [(1e9, 1), (1e3, 3)])
-def test_only_large_steps_use_several_threads(threshold, n_threads, monkeypatch):
-    monkeypatch.setattr(_trainer, "SMALL_STEP", threshold)
-    torch.set_num_threads(3)
-    assert start(data_of(curve(50))).trainer.n_threads == n_threads
-
-
-def test_an_epoch_takes_a_step_for_each_batch():
-    trainer = start(data_of(curve(53)), batch_size=10, early_stopping=False).trainer
-    assert trainer.n_batches == 6
-    losses = list(trainer.epochs(3))
-    assert len(losses) == 3
-    assert trainer.optimizer.n_steps == 18
+@pytest.mark.parametrize("activation", ["silu", "selu"], ids=["manual", "autograd"])
+def test_epochs_with_noise_from_torchs_global_generator_follow_the_seed(activation):
+    losses = []
+    for _ in range(2):
+        torch.rand(3)  # which changes the state of the global generator
+        before, network = torch.get_rng_state(), MLP((8,), activation=activation)
+        trainer = trainer_of(network=network, noise=global_noise)
+        losses.append(list(trainer.epochs(3)))
+        assert torch.equal(torch.get_rng_state(), before)
+    assert losses[0] == losses[1]
