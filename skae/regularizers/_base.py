@@ -394,12 +394,6 @@ class Regularizer(BaseRegularizer, Part):
         return type(self) is Regularizer
 
 
-class NoRegularizer(Regularizer):
-    """The absence of a regularizer."""
-
-    is_noop = True
-
-
 class WeightedRegularizer(Regularizer):
     """Base class of regularizers whose strength is their parameter `weight`."""
 
@@ -464,4 +458,4 @@ class NormalPrior(BaseRegularizer):
 
 def as_regularizer(regularizer) -> Regularizer:
     """Return the regularizer that the value of an estimator's parameter stands for."""
-    return as_part(regularizer, "penalty", NoRegularizer(), CodePenalty)
+    return as_part(regularizer, "penalty", Regularizer(), CodePenalty)
