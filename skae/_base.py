@@ -1,4 +1,4 @@
-"""Parts: parameter objects without data, which an estimator holds and searches."""
+"""Parts: objects with parameters and no fitted state, such as networks and losses."""
 
 from collections.abc import Callable
 

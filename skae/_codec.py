@@ -50,7 +50,7 @@ class Codec:
         return codes
 
     def components(self, X) -> np.ndarray:
-        """Return the codes without lengths, as float64 numbers of the model's type."""
+        """Return the codes without lengths, in float64."""
         codes = np.empty((X.shape[0], self.n_components - self.layout.n_lengths))
         for block, components in self._encoded(X):
             codes[block] = components
@@ -107,7 +107,7 @@ class Codec:
     def _encoded(self, X):
         """Yield blocks and their codes without lengths, in the model's type."""
         for block, rows in self._standardized(X):
-            # Left before the generator yields: the mode is one of the whole thread.
+            # Exit before yielding: inference mode holds for the whole thread.
             with torch.inference_mode():
                 components = self.module.encode(rows).cpu().numpy()
             yield block, components

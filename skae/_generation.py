@@ -94,12 +94,14 @@ def gaussian_mixture(codes: np.ndarray, seed: int) -> GaussianMixture:
         GaussianMixture(m, covariance_type=kind, max_iter=10_000, random_state=seed)
         for m, kind in candidate_mixtures(n_distinct, codes.shape[1])
     ]
-    return min(mixtures, key=lambda mixture: mixture.fit(codes).bic(codes))
+    for mixture in mixtures:
+        mixture.fit(codes)
+    return min(mixtures, key=lambda mixture: mixture.bic(codes))
 
 
 def candidate_mixtures(n_codes: int, n_components: int) -> list[tuple[int, str]]:
     """Return the mixtures, as (n_clusters, covariance_type), with enough codes."""
-    # Numbers in the codes per parameter of the mixture.
+    # The largest number of parameters that the codes suffice to fit.
     most = n_codes * n_components / NUMBERS_PER_PARAMETER
     return [
         (m, kind)

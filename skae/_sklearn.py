@@ -7,10 +7,8 @@ from sklearn.base import _fit_context as fit_context
 from sklearn.utils._dataframe import is_pandas_df, is_pandas_df_or_series, is_polars_df
 from sklearn.utils._param_validation import (
     HasMethods,
-    Hidden,
     Interval,
     InvalidParameterError,
-    Options,
     RealNotInt,
     validate_parameter_constraints,
 )
@@ -36,10 +34,8 @@ CONTAINERS = ADAPTERS_MANAGER.adapters
 __all__ = [
     "CONTAINERS",
     "HasMethods",
-    "Hidden",
     "Interval",
     "InvalidParameterError",
-    "Options",
     "RealNotInt",
     "StrOptions",
     "check_feature_names_in",

@@ -17,7 +17,7 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def isolated_torch(n_threads: int = 1):
-    """Compute without gradients, whatever the caller's settings are.
+    """Disable gradients and inference mode, and set the number of threads.
 
     The number of torch's threads is process-wide. It is restored afterwards, also after
     an error.
@@ -51,7 +51,7 @@ def draw_seed(random_state) -> int:
 
 
 class SeededDispatch(TorchDispatchMode):
-    """Let every random operation of this thread draw from one generator.
+    """Dispatch mode that passes one generator to every random operation of a thread.
 
     Constructors of modules, and many users' modules, draw from torch's global generator
     and accept no other. `torch.random.fork_rng` around them is not thread-safe. This

@@ -762,11 +762,12 @@ class AutoencoderTransformer(
         return CONTAINERS[container].create_container(rows, rows, columns=names)
 
     def compress(self, X, *, added_error=0.01, max_error=None):
-        """Write rows as bytes, by way of their codes.
+        """Compress rows to bytes by quantizing their codes.
 
         Each component of the codes is rounded to multiples of a step of its own, which
         is larger where the decoder is less sensitive, and the integers are compressed
-        by `lzma`. Only this model can read the bytes: keep it with them.
+        by `lzma`. Only the same fitted model can decompress them, so save the model as
+        well.
 
         Parameters
         ----------
@@ -775,13 +776,13 @@ class AutoencoderTransformer(
             The rows. Many rows in one call take fewer bytes than in several calls.
 
         added_error : float, default=0.01
-            The share that rounding may add to the mean of `reconstruction_error(X)`. A
-            reconstruction that is perfect to about five digits counts as one of five.
+            The share that rounding may add to the mean of `reconstruction_error(X)`.
+            Means below 1e-10 in standardized units are treated as 1e-10.
 
         max_error : float or None, default=None
             The largest absolute error of an entry, in the unit of the data. Rows with a
             larger one are stored with a correction. With None there is no bound, and
-            the bytes are fewest.
+            the result is smallest.
 
         Returns
         -------
@@ -821,12 +822,11 @@ class AutoencoderTransformer(
         Parameters
         ----------
         data : bytes
-            The compressed rows. They are data, never code. Bytes that `compress` cannot
-            have written raise ValueError.
+            The compressed rows. Data that `compress` did not write raises ValueError.
 
         max_bytes : int, default=2**30
-            The largest size of the rows, and of their codes, that is decoded. A few
-            bytes can stand for very many rows.
+            The largest size of the rows, and of their codes, that is decoded. A small
+            input can decompress to a very large one.
 
         Returns
         -------

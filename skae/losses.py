@@ -178,7 +178,7 @@ class StandardizedLoss:
         offset : ndarray of shape (n_outputs,)
             Output for the mean row.
 
-        slope : ndarray of shape (n_features,)
+        slope : ndarray of shape (n_features,) or (1,)
             Derivative of the output at the mean, per standardized unit.
         """
         return np.zeros_like(mean), np.ones_like(mean)

@@ -55,9 +55,10 @@ class PCASolution:
         Root mean square of all centered entries, by which rows are standardized; 1 if
         all of them are zero, and for tokens.
 
-    axes : ndarray of shape (n_components, n_features) or None
-        Principal axes of length 1, by decreasing variance. Axes beyond
-        `min(n_rows, n_features)` are zero. None for a fitted model, whose axes have
+    axes : ndarray of shape (n_components, n_inputs) or None
+        Principal axes of length 1, by decreasing variance. n_inputs is n_features, or
+        n_steps * embedding_size for tokens. Axes beyond `min(n_rows, n_inputs)` are
+        zero. None for a fitted model, whose axes have
         been trained.
 
     deviations : ndarray of shape (n_components,) or None

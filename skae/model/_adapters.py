@@ -10,7 +10,7 @@ from skae.data._layout import Layout, NumericLayout, PaddedLayout, TokenLayout
 
 
 class InputAdapter(nn.Module):
-    """Rows of numbers: the network reads and writes them as they are.
+    """Adapter of numeric rows: inputs and outputs are unchanged.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class PaddedAdapter(InputAdapter):
 
 
 class TokenAdapter(InputAdapter):
-    """Rows of tokens: the network reads embeddings, and logits are written.
+    """Adapter of tokens: inputs are embeddings, outputs are logits.
 
     Both maps start with a shared table of embeddings; see `initialize`.
     """
@@ -102,7 +102,7 @@ class TokenEmbeddings(nn.Module):
     Parameters
     ----------
     layout : TokenLayout
-        States the sizes of the vocabulary and of an embedding.
+        Layout with the sizes of the vocabulary and of an embedding.
     """
 
     n_products = 0  # a look-up
@@ -131,7 +131,7 @@ class TokenLogits(nn.Module):
     Parameters
     ----------
     layout : TokenLayout
-        States the sizes of the vocabulary and of an embedding.
+        Layout with the sizes of the vocabulary and of an embedding.
     """
 
     undecayed = ("logits",)  # a part of PCA's solution

@@ -93,7 +93,7 @@ class Autoencoder(nn.Module):
         return self.encode_inputs(self.adapter.read(x))
 
     def encode_inputs(self, inputs: Tensor) -> Tensor:
-        """Return the codes of what the adapter has read."""
+        """Return the codes of the encoder's inputs, shape (n_samples, n_components)."""
         # (n_samples, n_components)
         codes = self.regularizer.code(self.encoder(inputs))
         return codes[:, : -self.n_dropped] if self.n_dropped else codes

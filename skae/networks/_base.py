@@ -1,4 +1,4 @@
-"""What a network is: the part that builds two modules, and what these may offer."""
+"""Base class of networks, and the interface of the modules that they build."""
 
 import math
 from typing import Protocol
@@ -146,7 +146,7 @@ def check_on_zeros(
 ) -> None:
     """Raise ValueError unless zeros of a shape are mapped to one of several shapes.
 
-    The shapes are those of one row; the trial has two.
+    The shapes are those of one row; the check uses two rows.
     """
     dtype = next((p.dtype for p in module.parameters()), torch.float32)
     received = f"The network's {name} got an input of shape {(2, *shape_in)}"

@@ -33,9 +33,6 @@ class FullyConnected(nn.Module):
 
     output : HeLinear
         The last layer.
-
-    activation_name : str
-        The name of the activation.
     """
 
     def __init__(self, sizes: Sequence[int], activation: str, dropout: float):
@@ -49,7 +46,6 @@ class FullyConnected(nn.Module):
         # He et al. 2015: the 2 of 2 / fan-in is for an activation, and none follows.
         with torch.no_grad():
             self.output.weight *= 0.5**0.5
-        self.activation_name = activation
         self.activation = ACTIVATIONS[activation]()
         self.dropout = Dropout(dropout) if dropout else nn.Identity()
 

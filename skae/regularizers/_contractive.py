@@ -40,12 +40,9 @@ def squared_jacobian(
         u = directions(codes, generator) / mean_square(codes, weights).sqrt()
         # All directions in one pass: for small batches the number of calls costs most.
         copies = x.detach().repeat(len(u), 1).requires_grad_()
+        # (n_directions * n_samples, n_inputs)
         (slopes,) = torch.autograd.grad(
-            encode(copies),
-            copies,
-            u.flatten(0, 1),
-            create_graph=is_training,
-            # (n_directions * n_samples, n_inputs)
+            encode(copies), copies, u.flatten(0, 1), create_graph=is_training
         )
         squares = slopes.square().sum(dim=1).unflatten(0, u.shape[:2]).sum(dim=0)
     return squares if is_training else squares.detach()

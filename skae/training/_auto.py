@@ -1,4 +1,4 @@
-"""Resolved parameters: the value of every "auto", from the shape of the data."""
+"""Resolved parameters: the estimator's, with a value in place of every "auto"."""
 
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -211,7 +211,7 @@ def resolve_params(
     if params["early_stopping"] != "auto":
         n_validation = max(1, round(params["validation_fraction"] * n_rows))
         n_validation = min(n_validation, n_rows - 1) if params["early_stopping"] else 0
-    # Given validation rows replace a part of X; PCA needs none.
+    # With X_val no rows of X are held out. max_iter=0 is PCA without training.
     if data.X_val is not None or max_iter == 0:
         n_validation = 0
     return ResolvedParams(
@@ -238,7 +238,7 @@ def model_config(params: dict, data: TrainingData, dtype: str) -> ModelConfig:
     n_rows, layout = data.X.shape[0], data.layout.for_network(params["network"])
     k, regularizer = params["n_components"], params["regularizer"]
     if k < 1:
-        # As many components as PCA needs are enough; superfluous ones are dropped.
+        # PCA's number is an upper bound; fewer may suffice after training.
         weight = np.ones(n_rows) if data.sample_weight is None else data.sample_weight
         k = n_axes_for_share(layout.as_matrix(data.X, weight), weight, k)
         regularizer = Ordered() if regularizer is None else regularizer

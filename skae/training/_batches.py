@@ -11,7 +11,7 @@ from torch import Tensor
 
 from skae.data._rows import StandardizedRows
 
-RESIDENT_BYTES = 2**30  # larger data is read from where it lies
+RESIDENT_BYTES = 2**30  # larger data is read from X in blocks
 GATHERED_ENTRIES = 2**20  # gathered at once: 4 MB of float32
 
 
@@ -19,7 +19,7 @@ class Batches:
     """Rows as tensors: shuffled batches for training, blocks for evaluation.
 
     Dense rows of at most 1 GB are kept on the device as one tensor. Larger data is read
-    from where it lies, and sparse rows are made dense, whenever they are needed.
+    from X in blocks, and sparse rows are made dense, whenever they are needed.
 
     Parameters
     ----------

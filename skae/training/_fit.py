@@ -23,11 +23,11 @@ from skae.training._optimizers import FlatParameters
 from skae.training._run import TrainingRun
 from skae.training._trainer import Trainer, constant, warmup_cosine
 
-REFIT_ROWS = 5000  # below, the validation rows are worth a second fit
-# Levels of the test against PCA. Few validation rows may hide outliers.
+REFIT_ROWS = 5000  # below this number, the model is fitted again on all rows
+# Significance levels of the t-test against PCA. Few rows may lack the outliers.
 LEVEL, LEVEL_OF_FEW_ROWS, FEW_ROWS = 0.025, 0.005, 50
-SUMMARY_ROWS = 500  # of which shrinkages and shares are computed,
-SUMMARY_DECODINGS = 10_000  # fewer with many components
+SUMMARY_ROWS = 500  # on which shrinkages and explained shares are computed
+SUMMARY_DECODINGS = 10_000  # rows times components: fewer rows for many components
 STORED_CODES = 1000  # of the training rows, from which `sample` learns a density
 
 
@@ -79,7 +79,7 @@ def fit_model(
     Returns
     -------
     result : FitResult
-        The result. Ctrl-C ends the training, not this function.
+        The result. After Ctrl-C it holds the interrupt and the best state so far.
     """
     run = start_at_pca(data, params)
     runs = [run]
@@ -88,7 +88,7 @@ def fit_model(
     try:
         train(run)
         if params.warm_start or not len(params.validation_index):
-            # Without validation rows of its own there is no comparison with PCA.
+            # PCA is compared only on validation rows held out from X.
             run.revert_if_worse()
         elif not improves_on_pca(run):
             run.revert_to_start()
@@ -139,12 +139,12 @@ def start_at_pca(data: TrainingData, params: ResolvedParams) -> TrainingRun:
 def start_refit(
     run: TrainingRun, data: TrainingData, params: ResolvedParams, n_epochs: int
 ) -> TrainingRun:
-    """Return a run on all rows, of as many steps as some epochs of the first run."""
+    """Return a run on all rows, with as many steps as `n_epochs` of the first run."""
     run.free_buffers()
     all_rows = replace(params, validation_index=np.empty(0, dtype=int))
     refit = start_at_pca(data, all_rows)
-    # The steps of the best epoch, in epochs of more rows: the schedule is annealed to
-    # zero at that step, where the first run had not reached its end.
+    # As many steps as up to the best epoch, in epochs of more rows. Unlike in the first
+    # run, the learning rate reaches zero there.
     ratio = run.trainer.n_batches / refit.trainer.n_batches
     refit.schedule_epochs(round(n_epochs * ratio))
     # `loss_curve_` shows both runs, one after the other.
@@ -245,7 +245,7 @@ def is_significantly_lower(losses, reference, weight) -> bool:
 
 
 def drop_superfluous_components(runs: list[TrainingRun], params) -> None:
-    """Drop the last components, if the others explain the share that was asked for."""
+    """Drop the last components, if the others explain the requested share."""
     run = runs[0]
     run.state.load(run.state.best)
     shares = run.trainer.objective.explained_shares(run.evaluation)
@@ -279,7 +279,7 @@ def resume_run(
 def fitted_attributes(run: TrainingRun, params: ResolvedParams, copied: bool) -> dict:
     """Return an estimator's fitted attributes for the best state of a run.
 
-    Without a copy the run gives its model away, and cannot be continued.
+    Without a copy, the returned model is that of the run, which cannot be continued.
     """
     run.state.load(run.state.best)
     run.model.eval()  # after an epoch without evaluation, dropout is active
@@ -333,8 +333,8 @@ def summarize_components(run: TrainingRun, config) -> tuple[np.ndarray, int]:
 def codes_to_store(model, batches: Batches, layout) -> tuple[np.ndarray, np.ndarray]:
     """Return codes and lengths of at most 1000 rows, from which `sample` draws.
 
-    The rows are evenly spaced, each about as often as its weight. Where the regularizer
-    has a prior, no codes are needed, and an empty array keeps their width.
+    The rows are evenly spaced, each about as often as its weight. If the regularizer
+    has a prior, the returned array of codes is empty, of shape (0, n_components).
     """
     rows = batches.rows
     n_stored = min(STORED_CODES, len(rows))
@@ -346,7 +346,7 @@ def codes_to_store(model, batches: Batches, layout) -> tuple[np.ndarray, np.ndar
         ends = np.cumsum(rows.weight)
         positions = np.searchsorted(ends, quantiles * ends[-1], side="right")
     some = rows.subset(positions)
-    # In the model's type; `encode` takes blocks, not to exceed the memory.
+    # Encoded in blocks to bound the memory.
     tensors = (torch.from_numpy(some[b]).to(model.offset) for b in some.blocks())
     codes = torch.cat([model.encode(tensor) for tensor in tensors]).cpu().numpy()
     regularizer, k = model.regularizer, codes.shape[1]

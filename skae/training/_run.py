@@ -12,9 +12,9 @@ from skae.training._batches import Batches
 from skae.training._objective import set_generator
 from skae.training._trainer import Trainer, warmup_cosine
 
-EVALUATION_ROWS = 500  # training rows evaluated where there are no validation rows
-WORSENING = 0.01  # of the mean's loss: more than rounding explains
-DIVERGENCE = 10  # times the larger loss of the start and the mean
+EVALUATION_ROWS = 500  # training rows evaluated if there are no validation rows
+WORSENING = 0.01  # share of the null loss; less may be rounding
+DIVERGENCE = 10  # times the larger of the start's loss and the null loss
 
 
 class BestState:
@@ -100,8 +100,8 @@ class TrainingRun:
         Number of components left out at the end of the fitted model's codes.
 
     stopped, diverged, worsened, reverted : bool
-        Whether a callback stopped the run; whether the loss exceeded its limit; whether
-        the loss of training rows rose, and the start was restored therefore.
+        Whether a callback stopped the run, the loss exceeded its limit, the training
+        loss increased noticeably, or the start was restored.
     """
 
     def __init__(self, trainer: Trainer, pca: PCASolution, validation: Batches | None):
@@ -194,7 +194,7 @@ class TrainingRun:
         self.state.load(self.state.best)
         generator, model = self.trainer.objective.generator, self.model.eval()
         if copied:
-            # A generator cannot be copied; its place in the copy is None.
+            # Generators cannot be copied; the copy has None.
             model = copy.deepcopy(model, {id(generator): None})
         else:
             set_generator(model, None)

@@ -13,7 +13,7 @@ from skae.training._batches import Batches
 from skae.training._objective import Objective
 from skae.training._optimizers import FlatParameters
 
-SMALL_STEP = 1e9  # operations, below which a second thread does not pay
+SMALL_STEP = 1e9  # operations; below, several threads are slower
 WARM_UP, WARM_UP_STEPS = 0.05, 20  # Adam's first steps follow rounding errors
 
 
