@@ -1,4 +1,4 @@
-"""Public docstrings are numpydoc and tell what the signatures do."""
+"""Public docstrings are numpydoc and match the signatures."""
 
 import inspect
 import re
