@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from configurations import TRAINED
+from configurations import FITS
 from numpy.testing import assert_allclose, assert_array_equal
 from parts import NUMERIC_LOSSES
 
@@ -21,7 +21,7 @@ def fitted(**params):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_methods_of_the_estimator_are_those_of_its_codec(name):
-    model, rows = TRAINED[name]()
+    model, rows = FITS[name]()
     codes = model.transform(rows)
     assert codes.shape == (rows.shape[0], model._codec.n_components)
     assert_array_equal(model._codec.decode(codes), model.inverse_transform(codes))
