@@ -73,7 +73,9 @@ def test_validation_always_draws_the_same_numbers():
 # The hooks of the base class
 
 
-@pytest.mark.parametrize("base", [BaseRegularizer(), Regularizer()], ids=repr)
+@pytest.mark.parametrize(
+    "base", [BaseRegularizer(), Regularizer()], ids=["base", "no-op"]
+)
 def test_hooks_of_the_base_classes_change_nothing(base):
     codes, losses = codes_of(), codes_of()[:, 0]
     assert base.build(5, 3) is base
