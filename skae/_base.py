@@ -24,7 +24,7 @@ class Part(BaseEstimator):
         return hash(type(self))
 
 
-def as_part(given, hook: str, absent: Part, wrap: Callable) -> Part:
+def as_part(given, hook: str, noop: Part, wrap: Callable) -> Part:
     """Return the part that the value of an estimator's parameter stands for.
 
     Parameters
@@ -36,8 +36,8 @@ def as_part(given, hook: str, absent: Part, wrap: Callable) -> Part:
         A method that every part of this kind has. An object without it is a plain
         callable.
 
-    absent : Part
-        The no-op of this kind; it replaces None and parts of strength 0.
+    noop : Part
+        Replaces None and parts of strength 0.
 
     wrap : callable
         Makes a part of a plain callable.
@@ -48,12 +48,12 @@ def as_part(given, hook: str, absent: Part, wrap: Callable) -> Part:
         A part whose parameters are valid.
     """
     if given is None:
-        return absent
+        return noop
     if not hasattr(given, hook):
         return wrap(given)
     given._validate_params()
     # Strength 0 must give the same bits as no part at all, random numbers included.
-    return absent if given.is_noop else given
+    return noop if given.is_noop else given
 
 
 def copy_if_default(part, default):

@@ -26,13 +26,18 @@ def isolated_torch(n_threads: int = 1):
     ----------
     n_threads : int, default=1
         The number of threads. Small products are fastest on one.
+
+    Yields
+    ------
+    before : int
+        The caller's number of threads.
     """
     before = torch.get_num_threads()
     if n_threads != before:
         torch.set_num_threads(n_threads)
     try:
         with torch.inference_mode(False), torch.no_grad():
-            yield
+            yield before
     finally:
         if n_threads != before:
             torch.set_num_threads(before)

@@ -13,6 +13,7 @@ from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
+    clone,
 )
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
@@ -22,9 +23,11 @@ from sklearn.utils.validation import check_is_fitted
 from skae._base import copy_if_default
 from skae._codec import Codec, row_means
 from skae._generation import sample_codes
+from skae._parameters import check_parts, suggestion
 from skae._sklearn import (
     CONTAINERS,
     Interval,
+    InvalidParameterError,
     RealNotInt,
     StrOptions,
     check_feature_names_in,
@@ -63,6 +66,7 @@ from skae.training._optimizers import SOLVERS
 from skae.training._trainer import constant
 
 DEFAULT_NETWORK = MLP()
+RUN_PARAMS = ("solver", "learning_rate", "alpha", "noise", "precision", "device")
 INPUT_ATTRIBUTES = ("n_features_in_", "feature_names_in_")
 
 COUNT = Interval(Integral, 1, None, closed="left")
@@ -84,7 +88,7 @@ class AutoencoderTransformer(
     An encoder e maps each row x to a code z of `n_components` numbers, and a decoder d
     maps the code back. Both are trained so that `d(e(x))` is close to x. Each is a
     network f or g beside a linear skip connection W, which is set to PCA's solution
-    before training. The networks start at zero:
+    before training. The outputs of the networks are zero at the start:
 
     .. math::
 
@@ -102,7 +106,8 @@ class AutoencoderTransformer(
     ----------
     n_components : int or float, default=2
         Number of columns of the codes. With a float in (0, 1), the components are
-        trained in order of importance (see :class:`Ordered`), and the fewest components
+        trained in order of importance (see :class:`Ordered`) unless there is another
+        regularizer, and the fewest components
         are kept that explain this share of the variance of the validation rows. For
         sequences of different lengths, the last column is the length.
 
@@ -146,9 +151,9 @@ class AutoencoderTransformer(
         own.
 
     learning_rate : float, default=3e-3
-        The largest step size. It is reached after the first 5 % of the steps, and
-        decreases to zero along a cosine. With `partial_fit` or `warm_start`, it is
-        constant. "lbfgs" ignores it.
+        The largest step size. It is reached after the first 5 % of the steps, but at
+        least 20, and decreases to zero along a cosine. With `partial_fit` or
+        `warm_start`, it is constant. "lbfgs" ignores it.
 
     alpha : "auto" or float, default="auto"
         Strength of the penalty on the networks' weight matrices. Skip connections are
@@ -171,13 +176,15 @@ class AutoencoderTransformer(
         most 1000 but never more than a quarter, and none if fewer than 10 are left. If
         the network is not significantly better than PCA on them, the fitted model is
         PCA of all rows. Otherwise, below 5000 rows, the network is fitted again on all
-        rows.
+        rows, unless a callback has stopped training. There is no comparison with PCA
+        for a regularizer with a prior, with `X_val`, and with `warm_start`.
 
     validation_fraction : float, default=0.1
         Share of the rows that are used for validation.
 
     n_iter_no_change : "auto" or int, default="auto"
-        Number of epochs without improvement after which training stops. "auto" is a
+        Number of epochs without a decrease of the validation loss, or of the training
+        loss if there are no validation rows, after which training stops. "auto" is a
         quarter of all epochs, but at least 8.
 
     tol : float, default=0.0
@@ -226,7 +233,7 @@ class AutoencoderTransformer(
         on fewer for more than 20 components.
 
     loss_curve_ : list of float
-        Mean training loss of each epoch, in standardized units.
+        Mean training loss of each epoch, including those of the fit on all rows.
 
     validation_loss_curve_ : list of float
         Loss on the validation rows after each epoch; empty without validation rows.
@@ -237,7 +244,8 @@ class AutoencoderTransformer(
         the largest.
 
     best_iter_ : int
-        The epoch of the lowest validation loss; 0 is PCA.
+        The epoch from which the fitted model is taken: the one of lowest validation
+        loss, or the last one after a fit on all rows. 0 is PCA.
 
     n_iter_ : int
         Number of epochs run, including those of the fit on all rows.
@@ -399,7 +407,8 @@ class AutoencoderTransformer(
             Weights of the rows. Rows of weight zero are left out.
 
         X_val : array like X, default=None
-            Validation rows. By default they are a part of X.
+            Validation rows. Then all rows of X are used for training, and there is no
+            comparison with PCA. By default validation rows are a part of X.
 
         Returns
         -------
@@ -408,8 +417,10 @@ class AutoencoderTransformer(
         """
         continues = self.warm_start and hasattr(self, "module_")
         # The caller's modes and threads are restored, and attributes if fit fails.
-        with isolated_torch(), restore_on_error(self):
-            data, params, metadata = self._validate(X, sample_weight, X_val, continues)
+        with isolated_torch() as n_threads, restore_on_error(self):
+            data, params, metadata = self._prepare(
+                X, sample_weight, X_val, continues, n_threads
+            )
             # At most two runs: one with validation rows, and one on all rows.
             callbacks = self._init_callback_context(max_subtasks=2)
             callbacks.call_on_fit_task_begin(estimator=self, X=X, y=X)
@@ -434,8 +445,10 @@ class AutoencoderTransformer(
         """Train for one epoch on the rows of X, from where the last call ended.
 
         The first call computes mean, scale and PCA's solution; later calls keep them.
-        The learning rate is constant. A model that was saved and loaded continues from
-        its weights; the state of its optimizer is lost.
+        The learning rate is constant. Parameters of training, such as `learning_rate`
+        or `noise`, may be changed between calls; then, and after loading a saved model,
+        training continues with a new optimizer. Parameters of the model, such as
+        `n_components` or `regularizer`, may not.
 
         Parameters
         ----------
@@ -454,11 +467,13 @@ class AutoencoderTransformer(
         self : AutoencoderTransformer
             The fitted estimator.
         """
+        # `fit_context` validates the parameters in the first call only.
+        self._validate_params()
         continues = hasattr(self, "module_")
         one_epoch = {"max_iter": 1, "early_stopping": False, "warm_start": True}
-        with isolated_torch(), restore_on_error(self):
-            data, params, metadata = self._validate(
-                X, sample_weight, None, continues, one_epoch
+        with isolated_torch() as n_threads, restore_on_error(self):
+            data, params, metadata = self._prepare(
+                X, sample_weight, None, continues, n_threads, one_epoch
             )
             callbacks = self._init_callback_context(max_subtasks=1)
             callbacks.call_on_fit_task_begin(estimator=self, X=X, y=X)
@@ -473,7 +488,17 @@ class AutoencoderTransformer(
         )
         return self
 
-    def _validate(self, X, sample_weight, X_val, continues, changes=None):
+    def _validate_params(self):
+        params = self.get_params(deep=False)
+        check_parts(type(self).__name__, params)
+        try:
+            super()._validate_params()
+        except InvalidParameterError as error:
+            (name,) = (n for n in params if f"The {n!r} parameter" in str(error))
+            hint = suggestion(name, params[name])
+            raise InvalidParameterError(f"{error}{hint}") from None
+
+    def _prepare(self, X, sample_weight, X_val, continues, n_threads, changes=None):
         """Return validated rows, resolved parameters and attributes of the input."""
         loss = as_loss(self.loss)
         data, metadata = validate_training_data(
@@ -483,16 +508,26 @@ class AutoencoderTransformer(
         params = self.get_params(deep=False) | (changes or {})
         if not continues:
             seed = draw_seed(self.random_state)
-            return data, resolve_params(params, data, seed), metadata
+            return data, resolve_params(params, data, seed, n_threads), metadata
         # The first seed again: validation rows must stay unseen.
-        params = resolve_params(params, data, self._seed).for_model(self._config)
+        params = resolve_params(params, data, self._seed, n_threads)
+        params = params.for_model(self._config)
         return data, params, metadata
 
     def _resume(self, data, params):
-        """Return the run of the last fit, or a new run of a model that was loaded."""
-        if self._run is None:
+        """Return the run of the last fit, or a new run from the fitted weights.
+
+        A new run has a new optimizer. It is needed for a model that was loaded, and for
+        parameters of training that were changed by `set_params`.
+        """
+        if self._run is None or self._run_params != self._training_params():
             return run_from_fitted(self, data, params)
         return resume_run(self._run, data, params)
+
+    def _training_params(self):
+        """Return the parameters that are fixed when a run starts."""
+        params = self.get_params(deep=False)
+        return {name: clone(params[name], safe=False) for name in RUN_PARAMS}
 
     def _train(self, run, params, callbacks, X):
         """Run the scheduled epochs, and report each of them to the callbacks."""
@@ -522,6 +557,7 @@ class AutoencoderTransformer(
         if may_continue:
             # The rows need not stay in memory between two calls.
             result.run.free_data()
+            attributes["_run_params"] = self._training_params()
         attributes["_run"] = result.run if may_continue else None
         self.__dict__.update(attributes, **metadata)
 
@@ -539,8 +575,9 @@ class AutoencoderTransformer(
         codes : ndarray of shape (n_samples, n_components)
             The codes, in the float type of X. Before training they are PCA's scores,
             divided by the standard deviation of the first component, or each by its own
-            if the regularizer has a prior. For sequences of different lengths the last
-            column is the length, as a share of the longest.
+            with :class:`MMD` and :class:`Adversarial`; :class:`Variational` shrinks
+            them further. For sequences of different lengths the last
+            column is the length, as a share of the number of steps in X.
         """
         check_is_fitted(self)
         return self._codec.encode(validate_rows(self, X))
@@ -852,7 +889,8 @@ class AutoencoderTransformer(
     def __getstate__(self):
         # Arrays, not torch objects: skops refuses those, and a GPU may be missing.
         state = super().__getstate__().copy()
-        state.pop("_run", None)
+        for name in ("_run", "_run_params"):
+            state.pop(name, None)
         if "module_" in state:
             state["module_"] = to_arrays(self.module_)
             state["_config"] = self._config.to_state()
@@ -901,7 +939,13 @@ def warn_of_failure(estimator, result):
             "The code has collapsed: no component varies with regularizer="
             f"{estimator.regularizer!r}. {final.model.regularizer.collapse_hint}"
         )
-    elif any(run.diverged or run.worsened for run in result.runs):
+    elif any(run.worsened for run in result.runs):
+        message = (
+            "The loss on training rows was higher after training than before, with "
+            f"learning_rate={estimator.learning_rate}. The model before training is "
+            "kept. Lower learning_rate."
+        )
+    elif any(run.diverged for run in result.runs):
         message = (
             f"Training diverged with learning_rate={estimator.learning_rate}. The best "
             "state before that is kept. Lower learning_rate."

@@ -103,12 +103,6 @@ class Noise(Part):
         return batch
 
 
-class NoNoise(Noise):
-    """The absence of noise."""
-
-    is_noop = True
-
-
 class CallableNoise(Noise):
     """A noise given as a function.
 
@@ -296,4 +290,4 @@ class SwapNoise(Noise):
 
 def as_noise(noise) -> Noise:
     """Return the noise that the value of an estimator's parameter stands for."""
-    return as_part(noise, "corrupt", NoNoise(), CallableNoise)
+    return as_part(noise, "corrupt", Noise(), CallableNoise)

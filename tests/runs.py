@@ -1,6 +1,7 @@
 """Fits without an estimator, for tests of training."""
 
 import numpy as np
+import torch
 
 from skae import MLP, AutoencoderTransformer
 from skae.data._layout import NumericLayout
@@ -18,7 +19,7 @@ def params_of(data, **params):
     """Return the resolved parameters of a small network."""
     params = {"n_components": 2, "network": MLP((8,)), "max_iter": 5} | params
     params = AutoencoderTransformer(**params).get_params(deep=False)
-    return resolve_params(params, data, seed=0)
+    return resolve_params(params, data, 0, torch.get_num_threads())
 
 
 def start(data, **params):

@@ -27,6 +27,7 @@ LAYERS = [
     "_generation",
     "training",
     "compression",
+    "_parameters",
     "_transformer",
     "__init__",
 ]

@@ -98,6 +98,7 @@ def validate_training_data(estimator, X, sample_weight, X_val, loss, *, reset):
         layout = estimator._config.layout
     if X_val is not None:
         X_val = validate_rows(estimator, X_val, layout)
+        check_magnitude(X_val)
     if loss.domain != (-np.inf, np.inf):
         check_domain(X, loss)
         if X_val is not None:

@@ -1,6 +1,7 @@
 """The configuration of a model: builds it in `fit`, and validates a saved state."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from numbers import Integral
 from typing import Any
@@ -138,6 +139,8 @@ class ModelConfig:
             encoder = LinearSkip(encoder, torch.zeros(k, n_inputs))
             decoder = LinearSkip(decoder, torch.zeros(n_inputs, k))
         loss = as_loss(self.loss)
+        if check and callable(self.loss):
+            check_elementwise(loss.elementwise)
         regularizer = as_regularizer(self.regularizer)
         return Autoencoder(
             adapter=ADAPTERS[type(self.layout)](self.layout, loss.elementwise),
@@ -192,6 +195,19 @@ def linear_maps(model: Autoencoder, pca: PCASolution, shrinkage: float = 1.0):
         torch.from_numpy(to_codes[:, np.newaxis] * pca.axes),
         torch.from_numpy(slope[:, np.newaxis] * pca.axes.T * to_scores),
     )
+
+
+def check_elementwise(loss: Callable) -> None:
+    """Raise ValueError unless a user's loss returns the loss of each entry."""
+    losses = loss(torch.zeros(2, 3), torch.zeros(2, 3))
+    if getattr(losses, "shape", None) != (2, 3):
+        is_tensor = isinstance(losses, torch.Tensor)
+        came = f"shape {tuple(losses.shape)}" if is_tensor else type(losses).__name__
+        raise ValueError(
+            f"The loss returned {came} for outputs and targets of shape (2, 3), but "
+            "expected the loss of each entry, a tensor of their shape. Leave out the "
+            "mean over entries."
+        )
 
 
 STATE_CONSTRAINTS = {

@@ -1,6 +1,7 @@
 """Convolutional networks: encoders and decoders of images and of signals."""
 
 import math
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -269,7 +270,10 @@ class Conv(Network):
 
     def shaped(self, shape):
         """Return a copy that holds a shape: the network's own, or else that of rows."""
-        return clone(self).set_params(shape=self._resolved(tuple(shape)))
+        shape = self._resolved(tuple(shape))
+        if self.shape is None and shape[0] > 4 and shape[2:] in [(3,), (4,)]:
+            warn_of_channels_last(shape)
+        return clone(self).set_params(shape=shape)
 
     def __call__(self, n_features, n_components, n_samples):
         self._check()
@@ -310,6 +314,18 @@ class Conv(Network):
             )
         check_n_entries(shape, row_shape)
         return shape
+
+
+def warn_of_channels_last(shape: tuple[int, int, int]) -> None:
+    """Warn that rows look like images of shape (height, width, channels)."""
+    n_channels, _, width = shape
+    warnings.warn(
+        f"Conv reads rows of shape {shape} as {n_channels} channels of width {width}. "
+        "If the channels come last, pass np.moveaxis(X, -1, 1); if they come first, "
+        f"Conv(shape={shape}) leaves out this warning.",
+        UserWarning,
+        stacklevel=2,
+    )
 
 
 def shape_of_flat_rows(n_features: int) -> tuple[int, ...]:

@@ -394,12 +394,6 @@ class Regularizer(BaseRegularizer, Part):
         return type(self) is Regularizer
 
 
-class NoRegularizer(Regularizer):
-    """The absence of a regularizer."""
-
-    is_noop = True
-
-
 class WeightedRegularizer(Regularizer):
     """Base class of regularizers whose strength is their parameter `weight`."""
 
@@ -425,8 +419,18 @@ class CodePenalty(Regularizer):
         self.function = function
 
     def penalty(self, codes: Tensor) -> Tensor:
-        """Return the function's value."""
-        return self.function(codes)
+        """Return the function's value, or raise ValueError if its shape is wrong."""
+        penalty = self.function(codes)
+        if getattr(penalty, "shape", None) != codes.shape[:1]:
+            shape = tuple(penalty.shape) if isinstance(penalty, Tensor) else None
+            came = type(penalty).__name__ if shape is None else f"shape {shape}"
+            raise ValueError(
+                f"The regularizer returned a penalty of {came} for codes of shape "
+                f"{tuple(codes.shape)}, but expected a tensor of shape "
+                f"{tuple(codes.shape[:1])}: one penalty for each row, such as "
+                "codes.square().sum(dim=1)."
+            )
+        return penalty
 
 
 class NormalPrior(BaseRegularizer):
@@ -454,4 +458,4 @@ class NormalPrior(BaseRegularizer):
 
 def as_regularizer(regularizer) -> Regularizer:
     """Return the regularizer that the value of an estimator's parameter stands for."""
-    return as_part(regularizer, "penalty", NoRegularizer(), CodePenalty)
+    return as_part(regularizer, "penalty", Regularizer(), CodePenalty)

@@ -60,6 +60,26 @@ def default_recipe(n_rows: int, validation_fraction: float = 0.1) -> Recipe:
     )
 
 
+def check_device(device) -> None:
+    """Raise ValueError if a device does not exist or is not available here."""
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        instead = "'cuda'" if device == "gpu" else "'cpu', 'cuda' or 'mps'"
+        raise ValueError(
+            f"Got device={device!r}, which torch does not have. Set device='auto' or "
+            f"{instead}."
+        ) from None
+    is_missing = (kind == "cuda" and not torch.cuda.is_available()) or (
+        kind == "mps" and not torch.backends.mps.is_available()
+    )
+    if is_missing:
+        raise ValueError(
+            f"Got device={device!r}, but torch finds no such device. Set device='auto' "
+            "or 'cpu', or install a build of torch for it."
+        )
+
+
 def has_bfloat16(device: str) -> bool:
     """Return whether a device multiplies bfloat16 numbers faster than float32."""
     kind = torch.device(device).type
@@ -131,11 +151,14 @@ class ResolvedParams:
     def for_model(self, config: ModelConfig) -> "ResolvedParams":
         """Return the parameters for training a fitted model further.
 
-        Raises ValueError if they describe another model.
+        The noise is the given one. Raises ValueError if other parameters describe
+        another model.
         """
-        for name in ("n_components", "init", "loss"):
+        for name in ("n_components", "init", "loss", "regularizer", "network"):
             fitted, given = getattr(config, name), getattr(self.config, name)
-            if fitted != given and self.share is None:
+            # The components that explain a share are those of the first rows.
+            is_free = name == "n_components" and self.share is not None
+            if fitted != given and not is_free:
                 raise ValueError(
                     f"Got {name}={given!r}, but the model was fitted with {fitted!r}. "
                     "Training continues with the same model. To fit another one, call "
@@ -143,16 +166,21 @@ class ResolvedParams:
                 )
         is_mixed = self.compute_dtype == torch.bfloat16
         dtype = self.compute_dtype if is_mixed else getattr(torch, config.dtype)
+        config = replace(config, noise=self.config.noise)
         return replace(self, config=config, compute_dtype=dtype)
 
 
-def resolve_params(params: dict, data: TrainingData, seed: int) -> ResolvedParams:
+def resolve_params(
+    params: dict, data: TrainingData, seed: int, n_threads: int = 1
+) -> ResolvedParams:
     """Return an estimator's parameters with every "auto" replaced by its value."""
     n_rows, optimizer = data.X.shape[0], as_optimizer(params["solver"])
     recipe = default_recipe(n_rows, params["validation_fraction"])
 
     device, precision = str(params["device"]), params["precision"]
-    if device == "auto":
+    if device != "auto":
+        check_device(device)
+    else:
         device = "mps" if torch.backends.mps.is_available() else "cpu"
         device = "cuda" if torch.cuda.is_available() else device
     if precision == "auto":
@@ -168,8 +196,8 @@ def resolve_params(params: dict, data: TrainingData, seed: int) -> ResolvedParam
         batch_size = n_rows if optimizer.full_batch else recipe.batch_size
     if max_iter == "auto":
         max_iter = int(np.ceil(recipe.n_steps / np.ceil(n_rows / batch_size)))
-        # Without validation rows a trained network is worse than PCA more often than
-        # not. It takes one small step.
+        # So few rows leave none for validation by default, and training without them
+        # often ends worse than PCA: one epoch of small steps.
         max_iter = max_iter if n_rows >= 4 * MIN_VALIDATION_ROWS else 1
     n_iter_no_change = params["n_iter_no_change"]
     if n_iter_no_change == "auto":
@@ -200,7 +228,7 @@ def resolve_params(params: dict, data: TrainingData, seed: int) -> ResolvedParam
         validation_index=np.random.default_rng(seed).permutation(n_rows)[:n_validation],
         device=device,
         compute_dtype=getattr(torch, precision),
-        n_threads=torch.get_num_threads(),
+        n_threads=n_threads,
         seed=seed,
     )
 

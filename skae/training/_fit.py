@@ -15,6 +15,7 @@ from skae.data._rows import StandardizedRows
 from skae.data._validation import TrainingData
 from skae.model._autoencoder import LinearSkip
 from skae.model._config import linear_maps
+from skae.noise import as_noise
 from skae.training._auto import ResolvedParams
 from skae.training._batches import Batches
 from skae.training._objective import Objective
@@ -61,7 +62,8 @@ def fit_model(
     """Fit an autoencoder: start at PCA, train, compare with PCA, refit on all rows.
 
     The fitted model is PCA of all rows unless the network is significantly better than
-    PCA on the validation rows.
+    PCA on validation rows, if these are held out from X and the regularizer has no
+    prior.
 
     Parameters
     ----------
@@ -257,11 +259,12 @@ def run_from_fitted(estimator, data: TrainingData, params: ResolvedParams):
     """Return a run that starts from the weights of a fitted estimator."""
     pca = PCASolution(estimator.mean_, estimator.scale_)
     model = copy.deepcopy(estimator.module_).to(params.device)
+    model.noise = as_noise(params.config.noise)
     run = start_run(model, pca, data, params)
     run.n_dropped = estimator._config.n_dropped
     run.loss_curve = list(estimator.loss_curve_)
     run.validation_loss_curve = list(estimator.validation_loss_curve_)
-    run.best_iter = estimator.best_iter_
+    run.best_iter = run.start_iter = estimator.best_iter_
     return run
 
 

@@ -257,6 +257,14 @@ def as_optimizer(solver) -> OptimizerSpec:
     """Return the optimizer of a name, or one that a callable builds."""
     if isinstance(solver, str):
         return SOLVERS[solver]
-    return OptimizerSpec(
-        lambda flat, _, alpha: TorchOptimizer(flat, solver(flat.parameters), alpha)
-    )
+
+    def build(flat, learning_rate, alpha):
+        optimizer = solver(flat.parameters)
+        if not hasattr(optimizer, "param_groups"):
+            raise ValueError(
+                f"The solver returned {optimizer!r}, but expected a "
+                "torch.optim.Optimizer of the parameters that it was given."
+            )
+        return TorchOptimizer(flat, optimizer, alpha)
+
+    return OptimizerSpec(build)

@@ -93,8 +93,8 @@ class TrainingRun:
     loss_curve, validation_loss_curve : list of float
         The mean loss in each epoch, and the validation loss after it.
 
-    best_iter : int
-        The epoch of the best state; 0 is the start.
+    best_iter, start_iter : int
+        The epochs of the best state, and of the state at the start: 0 for PCA.
 
     n_dropped : int
         Number of components left out at the end of the fitted model's codes.
@@ -110,7 +110,7 @@ class TrainingRun:
         self.validation = validation
         self.loss_curve: list[float] = []
         self.validation_loss_curve: list[float] = []
-        self.best_iter = self.n_dropped = self.n_remaining = 0
+        self.best_iter = self.start_iter = self.n_dropped = self.n_remaining = 0
         # Flags of how the run ended.
         self.stopped = self.diverged = self.reverted = self.worsened = False
         self.model = trainer.objective.model
@@ -124,14 +124,15 @@ class TrainingRun:
         self, n_epochs: int, schedule=warmup_cosine, n_iter_no_change=np.inf, tol=0.0
     ) -> None:
         """Schedule epochs that start from the current state."""
-        self.state.load(self.state.current)
         if np.isnan(self.start_loss):
+            self.state.load(self.state.start)
             objective = self.trainer.objective
             self.start_loss = objective.validation_loss(self.evaluation)
             self.null_loss = objective.null_loss(self.evaluation)
             # Without validation rows every epoch is kept, whatever its loss.
             self.best_loss = self.start_loss if self.validation else np.inf
             self.loss_limit = DIVERGENCE * max(self.start_loss, self.null_loss)
+        self.state.load(self.state.current)
         self.epochs = self.trainer.epochs(n_epochs, schedule)
         self.n_remaining, self.n_no_change = n_epochs, 0
         # Without an end of the schedule there is no progress: it counts as complete.
@@ -171,7 +172,7 @@ class TrainingRun:
     def revert_to_start(self) -> None:
         """Make the start the best state."""
         self.state.best = [tensor.clone() for tensor in self.state.start]
-        self.best_iter = 0
+        self.best_iter = self.start_iter
 
     def revert_if_worse(self) -> None:
         """Revert to the start if the loss of training rows is higher than there."""
@@ -208,7 +209,11 @@ class TrainingRun:
         self.trainer.batches, self.trainer.batch_size = batches, batch_size
         self.validation = validation
         self.evaluation = validation or batches.sample(EVALUATION_ROWS)
-        self.stopped = self.diverged = False
+        self.stopped = self.diverged = self.worsened = self.reverted = False
+        # Losses on earlier rows cannot be compared with those on other rows: the fitted
+        # model is the start, and is evaluated anew.
+        self.state.start = [tensor.clone() for tensor in self.state.best]
+        self.start_iter, self.start_loss = self.best_iter, np.nan
 
     def free_data(self) -> None:
         """Free the rows and all memory that the next `resume` provides anew."""

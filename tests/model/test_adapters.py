@@ -8,6 +8,7 @@ from parts import NUMERIC_LOSSES
 
 from skae import MLP, AutoencoderTransformer
 from skae.data._layout import TokenLayout
+from skae.losses import cross_entropy
 from skae.model._adapters import TokenAdapter, masked_losses
 
 TARGET = torch.tensor([[0.5, torch.nan, torch.nan], [0.5, 0.2, torch.nan]]).double()
@@ -48,8 +49,8 @@ def test_adapters_of_tokens_equal_the_rows_of_pca(channels_first):
     tokens = np.random.default_rng(0).integers(0, 40, (20, 6)).astype(float)
     layout, weight = TokenLayout((6,), 40, channels_first), np.ones(20)
     embedding = layout.fit_pca(tokens, weight, 2).embedding
-    adapter = TokenAdapter(layout)
-    adapter.start(**vars(embedding))
+    adapter = TokenAdapter(layout, cross_entropy)
+    adapter.initialize(embedding)
     embedded = np.asarray(layout.embed(tokens, embedding.table)) - embedding.mean
     with torch.no_grad():
-        assert_allclose(adapter(torch.from_numpy(tokens)), embedded, atol=1e-5)
+        assert_allclose(adapter.read(torch.from_numpy(tokens)), embedded, atol=1e-5)

@@ -204,3 +204,15 @@ def test_shifted_patterns_are_learned_in_fewer_steps_than_by_an_mlp():
         for network in (Conv((1, 64), channels=(8, 16)), MLP((128, 128)))
     ]
     assert unexplained[0] < 0.8 * unexplained[1]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_images_whose_channels_seem_to_come_last_warn():
+    images = np.random.default_rng(0).random((40, 8, 8, 3))
+    quick = {"max_iter": 1, "random_state": 0}
+    network = Conv(channels=(4,))
+    with pytest.warns(UserWarning, match=r"pass np.moveaxis\(X, -1, 1\)"):
+        AutoencoderTransformer(2, network=network, **quick).fit(images)
+    AutoencoderTransformer(2, network=network, **quick).fit(np.moveaxis(images, -1, 1))
+    network.set_params(shape=(8, 8, 3))  # warnings are errors
+    AutoencoderTransformer(2, network=network, **quick).fit(images)

@@ -9,7 +9,7 @@ import torch
 from parts import quick
 from runs import data_of, start
 
-from skae import MLP
+from skae import MLP, AutoencoderTransformer
 from skae.training import _trainer
 from skae.training._trainer import constant, warmup_cosine
 
@@ -140,6 +140,15 @@ def test_large_steps_use_the_callers_threads(small_step, n_threads, monkeypatch)
     torch.set_num_threads(3)
     assert threads_of_steps(trainer_of()) == {n_threads}
     assert torch.get_num_threads() == 3
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_every_training_method_passes_on_the_callers_threads(method, monkeypatch):
+    monkeypatch.setattr(_trainer, "SMALL_STEP", 0)
+    torch.set_num_threads(3)
+    model = AutoencoderTransformer(2, network=MLP((4,)), max_iter=1, warm_start=True)
+    getattr(model, method)(np.random.default_rng(0).random((50, 5)))
+    assert model._run.trainer.n_threads == 3
 
 
 def test_the_size_of_a_step_counts_products_of_the_batch(monkeypatch):
