@@ -25,6 +25,7 @@ from skae.training._fit import (
     resume_run,
     run_from_fitted,
 )
+from skae.training._objective import Objective
 from skae.training._run import TrainingRun
 
 RNG = np.random.default_rng(0)
@@ -303,6 +304,15 @@ def test_components_beyond_the_share_are_dropped_in_every_run(share, n_dropped):
     with_shares(runs[0], 0.5, 0.7, 0.85, 0.95)
     drop_superfluous_components(runs, params)
     assert [run.n_dropped for run in runs] == [n_dropped] * 2
+
+
+def test_components_are_dropped_from_the_refit_as_well(monkeypatch):
+    shares = np.array([0.95, 0.97, 0.99])
+    monkeypatch.setattr(Objective, "explained_shares", lambda *args: shares)
+    result = fit(data_of(curve()), n_components=0.94, max_iter=20)
+    k = result.params.config.n_components
+    assert len(result.runs) == 2
+    assert [run.n_dropped for run in result.runs] == [k - 1] * 2
 
 
 def test_the_share_of_explained_loss_decides_the_number_of_components():
