@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from configurations import TRAINED
+from configurations import FITS
 from numpy.testing import assert_allclose, assert_array_equal
 from parts import NUMERIC_LOSSES
 
@@ -28,7 +28,7 @@ def all_losses(codec, X, codes=None):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_blocks_of_rows_give_the_same_as_all_rows(name, monkeypatch):
-    model, rows = TRAINED[name]()
+    model, rows = FITS[name]()
     codec, X = model._codec, validate_rows(model, rows)
     codes = codec.encode(X)
     whole = [codes, codec.components(X), codec.decode(codes), all_losses(codec, X)]
@@ -43,7 +43,7 @@ def test_blocks_of_rows_give_the_same_as_all_rows(name, monkeypatch):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_codes_are_components_then_lengths(name):
-    model, rows = TRAINED[name]()
+    model, rows = FITS[name]()
     codec, X = model._codec, validate_rows(model, rows)
     codes, k = codec.encode(X), codec.n_components - codec.layout.n_lengths
     assert codes.shape == (X.shape[0], codec.n_components)
@@ -54,7 +54,7 @@ def test_codes_are_components_then_lengths(name):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_losses_are_nan_where_the_rows_are(name):
-    model, rows = TRAINED[name]()
+    model, rows = FITS[name]()
     codec, X = model._codec, validate_rows(model, rows)
     assert_array_equal(np.isnan(all_losses(codec, X)), np.isnan(dense(X)))
 
