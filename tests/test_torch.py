@@ -39,9 +39,17 @@ def test_draws_follow_the_generator_and_leave_torchs_alone(draw):
     before = torch.get_rng_state()
     first = seeded(draw)
     torch.testing.assert_close(torch.get_rng_state(), before)
-    torch.rand(3)  # wherever torch's own generator stands
+    torch.rand(3)  # which changes the state of torch's own generator
     assert torch.equal(first, seeded(draw))
     assert not torch.equal(first, seeded(draw, seed=1))
+
+
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS.keys())
+def test_draws_equal_those_of_torch_with_the_same_seed(draw):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        expected = draw()
+    assert torch.equal(seeded(draw, seed=7), expected)
 
 
 @pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS.keys())
@@ -58,6 +66,14 @@ def test_explicit_generators_are_kept():
         drawn = torch.rand(5, generator=torch.Generator().manual_seed(7))
     assert mode.n_unseeded == 0
     assert torch.equal(drawn, torch.rand(5, generator=torch.Generator().manual_seed(7)))
+
+
+def test_tensors_without_memory_draw_nothing():
+    generator = torch.Generator()
+    before = generator.get_state()
+    with torch.device("meta"), SeededDispatch(generator):
+        assert nn.LSTM(4, 3).weight_hh_l0.is_meta
+    assert torch.equal(generator.get_state(), before)
 
 
 def test_threads_draw_what_one_thread_draws():
@@ -110,6 +126,14 @@ def test_a_failing_fit_restores_the_number_of_threads():
     torch.set_num_threads(3)
     with pytest.raises(RuntimeError, match="broken"):
         AutoencoderTransformer(2, loss=broken).fit(X)
+    assert torch.get_num_threads() == 3
+
+
+def test_the_callers_number_of_threads_is_returned():
+    torch.set_num_threads(3)
+    with isolated_torch() as n_threads:
+        assert torch.get_num_threads() == 1
+        assert n_threads == 3
     assert torch.get_num_threads() == 3
 
 

@@ -2,7 +2,6 @@
 
 import lzma
 import struct
-import time
 import tracemalloc
 import zlib
 
@@ -281,11 +280,9 @@ def test_more_rows_than_allowed_are_refused_before_allocation(rows, data):
     size = 8 * rows.levels.shape[0] * rows.corrections.shape[1]
     assert unpack_like(rows, data, max_bytes=size).levels.shape == rows.levels.shape
     tracemalloc.start()
-    start = time.perf_counter()
     for n_rows, max_bytes in ((200, size - 1), (10**18, 2**30), (2**64 - 1, 2**30)):
         with pytest.raises(ValueError, match="Increase max_bytes"):
             unpack_like(rows, changed(data, n_rows=n_rows), max_bytes)
-    assert time.perf_counter() - start < 0.5  # each in less than 1 ms on a free machine
     assert tracemalloc.get_traced_memory()[1] < 2**20
     tracemalloc.stop()
 
@@ -300,7 +297,8 @@ def test_rows_that_are_missing_take_no_memory(n_rows, rows, data):
 @pytest.mark.usefixtures("little_memory")
 def test_a_stream_is_decompressed_no_further_than_declared(rows, data):
     zeros = lzma.LZMACompressor(lzma.FORMAT_RAW, filters=FILTERS)
-    bomb = b"".join(zeros.compress(bytes(2**20)) for _ in range(256)) + zeros.flush()
+    # 80 MB of zeros, in a few kilobytes
+    bomb = b"".join(zeros.compress(bytes(2**20)) for _ in range(80)) + zeros.flush()
     start = HEADER.size + 4 * 5 + 8 * 2
     with pytest.raises(ValueError, match="too few or too many"):
         unpack_like(rows, with_checksum(data[:start] + bomb + bytes(CRC.size)))

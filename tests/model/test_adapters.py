@@ -1,17 +1,49 @@
-"""Padding is left out of the loss, and tokens are embedded."""
+"""Adapters leave padding out of the loss, embed tokens and write their logits."""
 
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from parts import NUMERIC_LOSSES
+from parts import NUMERIC_LOSSES, generator
 
 from skae import MLP, AutoencoderTransformer
-from skae.data._layout import TokenLayout
-from skae.losses import cross_entropy
-from skae.model._adapters import TokenAdapter, masked_losses
+from skae.data._layout import Layout, NumericLayout, PaddedLayout, TokenLayout
+from skae.losses import cross_entropy, squared_error
+from skae.model._adapters import (
+    ADAPTERS,
+    InputAdapter,
+    PaddedAdapter,
+    TokenAdapter,
+    masked_losses,
+)
+from skae.training._optimizers import FlatParameters
 
 TARGET = torch.tensor([[0.5, torch.nan, torch.nan], [0.5, 0.2, torch.nan]]).double()
+
+
+def test_every_layout_has_an_adapter():
+    assert set(ADAPTERS) == set(Layout.__subclasses__())
+
+
+# Numbers and padded sequences.
+
+
+def test_numbers_are_read_and_written_as_they_are():
+    adapter, x = InputAdapter(NumericLayout((3,)), squared_error), torch.rand(4, 3)
+    assert adapter.read(x) is adapter.write(x) is x
+    torch.testing.assert_close(adapter.losses(x + 2, x), torch.full((4, 3), 4.0))
+    torch.testing.assert_close(adapter.sample_loss(x + 2, x), torch.full((4,), 4.0))
+
+
+def test_padding_is_read_as_the_mean():
+    adapter = PaddedAdapter(PaddedLayout((3, 1), 0), squared_error)
+    assert_allclose(adapter.read(TARGET), [[0.5, 0, 0], [0.5, 0.2, 0]])
+
+
+def test_the_loss_of_a_sequence_is_the_mean_over_its_steps():
+    adapter = PaddedAdapter(PaddedLayout((3, 1), 0), squared_error)
+    output = TARGET.nan_to_num(9) + torch.tensor([[1.0, 5, 5], [1, 2, 5]])
+    assert_allclose(adapter.sample_loss(output, TARGET), [1, (1 + 4) / 2])
 
 
 @pytest.mark.parametrize("loss", NUMERIC_LOSSES)
@@ -44,13 +76,53 @@ def test_callable_losses_get_no_nan():
     assert_allclose(model.reconstruction_error(X), np.nanmean(entries, axis=1))
 
 
-@pytest.mark.parametrize("channels_first", [False, True])
-def test_adapters_of_tokens_equal_the_rows_of_pca(channels_first):
-    tokens = np.random.default_rng(0).integers(0, 40, (20, 6)).astype(float)
-    layout, weight = TokenLayout((6,), 40, channels_first), np.ones(20)
-    embedding = layout.fit_pca(tokens, weight, 2).embedding
+# Tokens.
+
+
+TOKENS = np.random.default_rng(0).integers(0, 40, (20, 6)).astype(float)
+
+
+def token_adapter(channels_first=False):
+    """Return an adapter at the start of training, and its arrays."""
+    layout = TokenLayout((6,), 40, channels_first)
+    embedding = layout.fit_pca(TOKENS, np.ones(20), 2).embedding
     adapter = TokenAdapter(layout, cross_entropy)
     adapter.initialize(embedding)
-    embedded = np.asarray(layout.embed(tokens, embedding.table)) - embedding.mean
-    with torch.no_grad():
-        assert_allclose(adapter.read(torch.from_numpy(tokens)), embedded, atol=1e-5)
+    return adapter, embedding
+
+
+@pytest.mark.parametrize("channels_first", [False, True])
+@torch.no_grad()
+def test_tokens_are_read_as_the_embedding_of_which_pca_is_computed(channels_first):
+    adapter, embedding = token_adapter(channels_first)
+    layout = TokenLayout((6,), 40, channels_first)
+    embedded = np.asarray(layout.embed(TOKENS, embedding.table)) - embedding.mean
+    assert_allclose(adapter.read(torch.from_numpy(TOKENS)), embedded, atol=1e-5)
+
+
+@pytest.mark.parametrize("channels_first", [False, True])
+@torch.no_grad()
+def test_the_logits_of_a_step_are_linear_in_its_embedding(channels_first):
+    adapter, embedding = token_adapter(channels_first)
+    steps = torch.rand(20, 6, 32, generator=generator())
+    adapter.write.bias.copy_(torch.arange(40.0))
+    flat = (steps.transpose(1, 2) if channels_first else steps).flatten(1)
+    logits = adapter.write(flat).unflatten(1, (6, 40))
+    expected = steps.numpy() @ embedding.logits.T + np.arange(40)
+    assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_loss_of_a_sequence_of_tokens_is_the_mean_over_its_steps():
+    adapter, _ = token_adapter()
+    logits, tokens = (
+        torch.randn(20, 6 * 40, generator=generator()),
+        torch.from_numpy(TOKENS),
+    )
+    losses = adapter.losses(logits, tokens)
+    assert losses.shape == (20, 6)
+    torch.testing.assert_close(adapter.sample_loss(logits, tokens), losses.mean(dim=1))
+
+
+def test_embeddings_are_parameters_that_do_not_decay():
+    adapter, _ = token_adapter()
+    assert not FlatParameters(adapter).decayed.numel()

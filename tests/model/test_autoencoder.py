@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
+from parts import REGULARIZERS
 from runs import curve, data_of, start
 from sklearn.decomposition import PCA
 
 from skae import MLP, Ordered
 from skae.model._autoencoder import MAX_INPUT, LinearSkip
+from skae.training._optimizers import FlatParameters
 
-X = curve(100)
+X = 0.5 + curve(100) / 20  # valid for every loss
 
 
 def model_of(**params):
@@ -55,3 +57,41 @@ def test_inputs_are_clipped_to_finite_squares(value):
     tensor = model_of(precision="float32").as_input(np.array([[value]]))
     assert tensor.abs().item() == pytest.approx(MAX_INPUT)
     assert torch.isfinite(tensor.square()).all()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("init", ["pca", "random"])
+def test_decoders_that_return_zero_give_the_mean(init):
+    model = model_of(init=init, loss="brier")
+    for parameter in model.decoder.parameters():
+        parameter.zero_()
+    output = model.decode(torch.zeros(1, 2, dtype=torch.float64))
+    mean = model.loss.reconstruction(output, X.mean(axis=0), 1.0)
+    assert_allclose(mean[0], X.mean(axis=0))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("regularizer", REGULARIZERS, ids=repr)
+def test_codes_are_those_of_the_regularizer(regularizer):
+    model = model_of(n_components=3, regularizer=regularizer)
+    x = torch.from_numpy(X)
+    expected = model.regularizer.code(model.encoder(x))
+    torch.testing.assert_close(model.encode(x), expected)
+    decoded = model.decoder(model.regularizer.decoder_input(expected))
+    torch.testing.assert_close(model.decode(expected), decoded + model.offset)
+
+
+def test_only_matrices_of_the_networks_decay():
+    model = model_of()
+    decayed = FlatParameters(model).decayed.numel()
+    networks = model.encoder.network, model.decoder.network
+    matrices = [p for network in networks for p in network.parameters() if p.ndim > 1]
+    assert decayed == sum(p.numel() for p in matrices)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_arrays_have_the_models_type_as_input(precision):
+    array = np.ones((2, 5))
+    tensor = model_of(precision=precision).as_input(array)
+    assert tensor.dtype == getattr(torch, precision)
+    assert_allclose(tensor, array)

@@ -1,15 +1,15 @@
-"""A configuration builds the model of a fit, and refuses what does not fit it."""
+"""A configuration builds the model of a fit, and raises for weights of others."""
 
 import numpy as np
 import pytest
 import torch
-from parts import NETWORKS, REGULARIZERS
+from parts import NETWORKS, NUMERIC_LOSSES, REGULARIZERS
 from runs import curve, data_of, params_of, start
 
 from skae import MLP
-from skae.model._config import ModelConfig, check_arrays, to_arrays
+from skae.model._config import ModelConfig, check_arrays, linear_maps, to_arrays
 
-DATA = data_of(curve(60))
+DATA = data_of(0.5 + curve(60) / 20)  # valid for every loss
 
 
 def config_of(**params):
@@ -26,8 +26,8 @@ def built(seed=0, **params):
     [
         *({"network": network} for network in NETWORKS),
         *({"regularizer": regularizer} for regularizer in REGULARIZERS),
+        *({"loss": loss} for loss in NUMERIC_LOSSES),
         {"init": "random"},
-        {"loss": "huber"},
     ],
     ids=str,
 )
@@ -39,6 +39,63 @@ def test_a_configuration_and_arrays_give_the_model_back(params):
     x = torch.randn(7, 5, generator=torch.Generator().manual_seed(0)).to(model.offset)
     with torch.no_grad():
         torch.testing.assert_close(loaded.encode(x), model.encode(x), rtol=0, atol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("loss", NUMERIC_LOSSES)
+def test_the_model_is_built_as_pca_along_the_tangent_of_the_link(loss):
+    model = built(loss=loss, precision="float64")
+    pca = DATA.layout.fit_pca(DATA.X, np.ones(60), 2)
+    x = (DATA.X - pca.mean) / pca.scale
+    offset, slope = model.loss.linearize(pca.mean, pca.scale)
+    expected = offset + slope * (x @ pca.axes.T @ pca.axes)
+    torch.testing.assert_close(
+        model.decode(model.encode(torch.from_numpy(x))), torch.from_numpy(expected)
+    )
+
+
+def test_the_decoders_linear_map_is_proportional_to_the_shrinkage():
+    model = built(loss="poisson", precision="float64")
+    pca = DATA.layout.fit_pca(DATA.X, np.ones(60), 2)
+    encoder, decoder = linear_maps(model, pca)
+    shrunk = linear_maps(model, pca, 0.25)
+    torch.testing.assert_close(shrunk, (encoder, 0.25 * decoder))
+    torch.testing.assert_close(model.decoder.axes.detach(), decoder)
+
+
+def test_a_model_is_built_for_training_and_loaded_for_evaluation():
+    model = built()
+    assert model.training
+    assert not config_of().load(to_arrays(model)).training
+
+
+def test_a_loaded_model_shares_no_memory_with_the_arrays():
+    arrays = to_arrays(built())
+    loaded = config_of().load(arrays)
+    before = {name: array.copy() for name, array in arrays.items()}
+    for p in loaded.parameters():
+        p.data.fill_(3)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+def test_a_layer_that_is_used_twice_is_loaded_as_one():
+    def network(n_features, n_components, n_samples):
+        encoder, decoder = MLP((4, 4))(n_features, n_components, n_samples)
+        decoder.hidden[1] = encoder.hidden[1]
+        return encoder, decoder
+
+    loaded = config_of(network=network).load(to_arrays(built(network=network)))
+    layers = (part.network.hidden[1] for part in (loaded.encoder, loaded.decoder))
+    assert len(set(layers)) == 1
+
+
+def test_weights_of_another_network_raise_without_memory_for_its_own():
+    arrays = to_arrays(built())
+    with pytest.raises(ValueError, match=r"expected float64 of shape \(1000000, 5\)"):
+        config_of(network=MLP((10**6,))).load(arrays)
+    with pytest.raises(ValueError, match="do not belong to this network"):
+        config_of(network=MLP((10**6, 10**7))).load(arrays)
 
 
 def test_the_seed_determines_the_weights():
@@ -72,14 +129,14 @@ def test_a_network_of_the_wrong_shape_raises_before_training():
         (np.full((2, 3), np.nan), "not finite"),
     ],
 )
-def test_arrays_of_another_shape_type_or_kind_are_refused(array, message):
+def test_arrays_of_another_shape_type_or_kind_raise(array, message):
     expected = {"weight": np.empty((2, 3))}
     with pytest.raises(ValueError, match=message):
         check_arrays({"weight": array}, expected)
 
 
 @pytest.mark.parametrize("arrays", [{}, {"weight": 0, "other": 0}, None, [1]])
-def test_arrays_of_other_names_are_refused(arrays):
+def test_arrays_of_other_names_raise(arrays):
     with pytest.raises(ValueError, match="do not belong to this network"):
         check_arrays(arrays, {"weight": np.empty(3)})
 
@@ -89,6 +146,6 @@ def test_arrays_of_other_names_are_refused(arrays):
     [{"loss": "cross_entropy"}, {"n_dropped": 2}, {"n_components": 0}, {"dtype": "f8"}],
     ids=str,
 )
-def test_a_state_that_contradicts_itself_is_refused(change):
+def test_a_state_that_contradicts_itself_raises(change):
     with pytest.raises(ValueError):  # noqa: PT011
         ModelConfig.from_state(config_of().to_state() | change)

@@ -268,7 +268,15 @@ def test_components_are_ordered_if_their_number_is_a_share(given, regularizer):
 
 
 @pytest.mark.parametrize(
-    "other", [{"n_components": 3}, {"init": "random"}, {"loss": "huber"}]
+    "other",
+    [
+        {"n_components": 3},
+        {"init": "random"},
+        {"loss": "huber"},
+        {"regularizer": Sparse(0.1)},
+        {"network": MLP((4,))},
+    ],
+    ids=str,
 )
 def test_a_fitted_model_cannot_become_another_one(other):
     config = resolved(100).config
@@ -276,6 +284,11 @@ def test_a_fitted_model_cannot_become_another_one(other):
     with pytest.raises(ValueError, match=rf"Got {name}=.*warm_start=False"):
         resolved(100, **other).for_model(config)
     assert resolved(100, max_iter=3).for_model(config).config == config
+
+
+def test_the_noise_of_a_fitted_model_may_change():
+    params = resolved(100, noise=MaskingNoise(0.2))
+    assert params.for_model(resolved(100).config).config.noise == MaskingNoise(0.2)
 
 
 @pytest.mark.parametrize(("first", "then"), [(300, 1000), (1000, 300)])

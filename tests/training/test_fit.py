@@ -1,23 +1,31 @@
 """The fitted model is PCA unless the network is significantly better."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from runs import curve, data_of, fit, gaussian, start, train_all
+from parts import NUMERIC_LOSSES, PRIORS, quick
+from runs import curve, data_of, fit, gaussian, params_of, start, train_all
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 
 from skae import MLP, MMD, AutoencoderTransformer
+from skae.model._config import linear_maps
 from skae.training import _fit
 from skae.training._fit import (
     codes_to_store,
+    continue_fit,
+    drop_superfluous_components,
     fitted_attributes,
     improves_on_pca,
     is_significantly_lower,
+    resume_run,
+    run_from_fitted,
 )
+from skae.training._objective import Objective
 from skae.training._run import TrainingRun
 
 RNG = np.random.default_rng(0)
@@ -66,6 +74,12 @@ def worsen(run):
     values = run.state.best[0]
     values.add_(torch.randn(values.shape, generator=generator).to(values.dtype))
     run.best_iter = 3
+    run.loss_curve.append(1.0)
+
+
+def is_refit(run):
+    """Return whether a run is on all rows, without validation rows."""
+    return run.validation is None
 
 
 def pca_reconstruction(X, k=2):
@@ -97,8 +111,18 @@ def test_otherwise_the_model_is_pca_of_all_rows(train):
     X = curve()
     result = fit(data_of(X), train, precision="float64")
     assert_allclose(reconstruction(result, X), pca_reconstruction(X), atol=1e-6)
-    assert result.run.best_iter == 0
-    assert len(result.runs) == 2  # the second one is PCA of all rows
+    # The second run is PCA of all rows, the first one that of the training rows.
+    assert [run.best_iter for run in result.runs] == [0, 0]
+    assert result.run is result.runs[1]
+
+
+def test_training_starts_at_pca_of_the_training_rows():
+    data = data_of(curve())
+    training = np.delete(data.X, params_of(data).validation_index, axis=0)
+    pca = start(data).pca
+    assert_allclose(pca.mean, training.mean(axis=0))
+    assert_allclose(pca.scale, np.sqrt(training.var(axis=0).mean()))
+    assert_allclose(np.abs(pca.axes), np.abs(PCA(2).fit(training).components_))
 
 
 def test_gaussian_rows_end_as_pca(global_random_seed):
@@ -142,14 +166,9 @@ def test_penalties_are_part_of_the_comparison():
 
 def test_few_rows_without_validation_rows_revert_if_worse():
     X = curve(30)
-    result = fit(data_of(X), worsen_and_report, precision="float64")
+    result = fit(data_of(X), worsen, precision="float64")
     assert result.run.reverted
     assert_allclose(reconstruction(result, X), pca_reconstruction(X), atol=1e-6)
-
-
-def worsen_and_report(run):
-    worsen(run)
-    run.loss_curve.append(1.0)
 
 
 def test_given_validation_rows_are_not_used_for_a_comparison():
@@ -157,6 +176,15 @@ def test_given_validation_rows_are_not_used_for_a_comparison():
     result = fit(data_of(X, X_val=curve(100, seed=1)), worsen)
     assert len(result.runs) == 1
     assert result.run.best_iter == 3
+
+
+def test_a_warm_start_is_not_compared_with_pca():
+    result = fit(data_of(curve()), worsen, warm_start=True)
+    assert len(result.runs) == 1
+    assert result.run.best_iter == 3
+
+
+# The second fit, on all rows.
 
 
 @pytest.mark.parametrize(("n_rows", "n_runs"), [(60, 2), (4999, 2), (5000, 1)])
@@ -178,45 +206,113 @@ def test_the_refit_takes_as_many_steps_as_the_best_epoch_of_the_first_run():
     assert n_refit == round(n_epochs)
 
 
-def test_a_refit_that_fails_leaves_the_first_run():
+def diverge(run):
+    train_all(run)
+    run.diverged = True
+
+
+@pytest.mark.parametrize("fail", [diverge, worsen], ids=["diverged", "worse"])
+def test_a_refit_that_fails_leaves_the_first_run(fail):
     def train(run):
-        train_all(run)
-        run.diverged = run.validation is None
+        (fail if is_refit(run) else train_all)(run)
 
     result = fit(data_of(curve(400)), train, max_iter=20)
     assert len(result.runs) == 2
     assert result.run is result.runs[0]
 
 
-@pytest.mark.parametrize("stopped", [True, False])
-def test_a_run_that_was_stopped_is_not_refitted(stopped):
+@pytest.mark.parametrize("flag", ["stopped", "diverged", "reverted"])
+def test_a_run_that_was_stopped_or_diverged_is_not_refitted(flag):
     def train(run):
         train_all(run)
-        run.stopped = stopped
+        setattr(run, flag, not is_refit(run))
 
     result = fit(data_of(curve(400)), train, max_iter=20)
-    assert len(result.runs) == (1 if stopped else 2)
+    assert len(result.runs) == (2 if flag == "reverted" else 1)
 
 
-def test_an_interrupt_is_returned_with_the_best_model_so_far():
+def test_the_refit_shows_both_curves_one_after_the_other():
+    first, refit = fit(data_of(curve(400)), max_iter=20).runs
+    assert refit.loss_curve[: len(first.loss_curve)] == first.loss_curve
+    assert refit.validation_loss_curve == first.validation_loss_curve
+
+
+@pytest.mark.parametrize("interrupted", [0, 1], ids=["first run", "refit"])
+def test_an_interrupt_is_returned_with_the_best_model_so_far(interrupted):
+    runs = []
+
     def train(run):
-        run.train_epoch()
-        raise KeyboardInterrupt
+        runs.append(run)
+        run.train_epoch() if len(runs) > interrupted else train_all(run)
+        if len(runs) > interrupted:
+            raise KeyboardInterrupt
 
-    result = fit(data_of(curve()), train)
+    result = fit(data_of(curve()), train, max_iter=20)
     assert isinstance(result.interrupt, KeyboardInterrupt)
-    assert len(result.run.loss_curve) == 1
+    assert result.run is runs[0]
+    assert len(result.runs) == interrupted + 1
 
 
-@pytest.mark.parametrize("loss", ["log_loss", "brier", "poisson"])
-def test_the_decoder_is_shrunk_to_the_lowest_loss(loss, monkeypatch):
-    # Rare ones, for which the tangent of the link at the mean is steep.
-    groups = RNG.integers(0, 20, 400)[:, np.newaxis] == np.arange(20)
-    X = (groups & (RNG.random(groups.shape) < 0.9)).astype(float)
-    best = start(data_of(X), loss=loss).start_loss
-    monkeypatch.setattr(_fit, "shrink_decoder", lambda *args: None)
-    unshrunk = start(data_of(X), loss=loss).start_loss
-    assert best < unshrunk if loss == "poisson" else best <= unshrunk
+# The start with a link.
+
+LINKED = [name for name, loss in NUMERIC_LOSSES.items() if len(loss.shrinkages) > 1]
+
+
+def losses_by_shrinkage(run):
+    """Return the loss at the start for every factor of the decoder's axes."""
+    model, losses = run.model, {}
+    for shrinkage in model.loss.shrinkages:
+        _, axes = linear_maps(model, run.pca, shrinkage)
+        model.decoder.axes.data.copy_(axes)
+        losses[shrinkage] = run.trainer.objective.validation_loss(run.evaluation)
+    return losses
+
+
+@pytest.mark.parametrize("loss", LINKED)
+def test_the_decoder_is_shrunk_to_the_lowest_loss(loss):
+    # Log-normal, so that the tangent of the link at the mean is far too steep.
+    factor = np.exp(1.5 * RNG.standard_normal((400, 1)))
+    X = factor * np.exp(0.1 * RNG.standard_normal((400, 5))) / 1000
+    run = start(data_of(X), loss=loss, early_stopping=False)
+    losses = losses_by_shrinkage(run)
+    assert 0 < min(losses, key=losses.get) < 1
+    assert run.start_loss == pytest.approx(min(losses.values()))
+
+
+def test_the_decoder_is_not_shrunk_where_the_tangent_fits():
+    X = 0.5 + 0.01 * curve()
+    run = start(data_of(X), loss="log_loss", early_stopping=False)
+    losses = losses_by_shrinkage(run)
+    assert run.start_loss == pytest.approx(losses[1.0]) == min(losses.values())
+
+
+# Components.
+
+
+def with_shares(run, *shares):
+    """Let the first components of a run explain given shares."""
+    run.trainer.objective.explained_shares = lambda batches: np.array(shares)
+
+
+@pytest.mark.parametrize(
+    ("share", "n_dropped"), [(0.4, 3), (0.5, 3), (0.6, 2), (0.8, 1), (0.99, 0)]
+)
+def test_components_beyond_the_share_are_dropped_in_every_run(share, n_dropped):
+    data = data_of(gaussian())
+    params = replace(params_of(data, n_components=4), share=share)
+    runs = [start(data, n_components=4) for _ in range(2)]
+    with_shares(runs[0], 0.5, 0.7, 0.85, 0.95)
+    drop_superfluous_components(runs, params)
+    assert [run.n_dropped for run in runs] == [n_dropped] * 2
+
+
+def test_components_are_dropped_from_the_refit_as_well(monkeypatch):
+    shares = np.array([0.95, 0.97, 0.99])
+    monkeypatch.setattr(Objective, "explained_shares", lambda *args: shares)
+    result = fit(data_of(curve()), n_components=0.94, max_iter=20)
+    k = result.params.config.n_components
+    assert len(result.runs) == 2
+    assert [run.n_dropped for run in result.runs] == [k - 1] * 2
 
 
 def test_the_share_of_explained_loss_decides_the_number_of_components():
@@ -227,24 +323,114 @@ def test_the_share_of_explained_loss_decides_the_number_of_components():
     assert total[-1] >= 0.8 > total[-2]
 
 
+def test_shares_of_components_are_computed_without_dropout():
+    data = data_of(curve())
+    params = params_of(data, network=MLP((8,), dropout=0.5))
+    run = start(data, network=MLP((8,), dropout=0.5), early_stopping=False)
+    run.train_epoch()
+    first, second = (fitted_attributes(run, params, copied=True) for _ in range(2))
+    name = "explained_variance_ratio_"
+    assert_array_equal(first[name], second[name])
+
+
+def test_components_that_vary_in_rows_of_little_weight_alone_are_inactive():
+    X, weight = gaussian(200), np.repeat([2.0, 1e-9], 100)
+    X[:100, 1:] = 0
+    for weights, n_active in [(None, 2), (weight, 1)]:
+        data = data_of(X, weights)
+        run = start(data, early_stopping=False, precision="float64")
+        attributes = fitted_attributes(run, params_of(data), copied=True)
+        assert attributes["n_active_components_"] == n_active
+
+
+# Training further.
+
+
+def test_a_run_from_a_fitted_model_starts_from_its_weights_and_curves():
+    data = data_of(curve())
+    model = quick(0.9, max_iter=20).fit(data.X)
+    model._config = replace(model._config, n_dropped=1)
+    params = params_of(data, n_components=0.9).for_model(model._config)
+    run = run_from_fitted(model, data, params)
+    assert run.n_dropped == 1
+    assert run.loss_curve == model.loss_curve_
+    assert run.loss_curve is not model.loss_curve_
+    assert run.validation_loss_curve == model.validation_loss_curve_
+    assert run.best_iter == model.best_iter_
+    for p, q in zip(run.model.parameters(), model.module_.parameters(), strict=True):
+        assert torch.equal(p, q)
+        assert p.data_ptr() != q.data_ptr()
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_a_fit_that_is_continued_equals_one_of_all_epochs(early_stopping):
+    data = data_of(curve())
+    options = {"warm_start": True, "early_stopping": early_stopping}
+    half, params = fit(data, max_iter=3, **options), params_of(data, max_iter=3)
+    continued = continue_fit(half.run, params, train_all).run
+    once = fit(data, max_iter=6, **options).run
+    assert continued.loss_curve == once.loss_curve
+    assert torch.equal(continued.state.best[0], once.state.best[0])
+
+
+def test_training_further_reverts_if_worse():
+    data = data_of(curve())
+    params = params_of(data, early_stopping=False)
+    run = fit(data, warm_start=True, early_stopping=False).run
+    before = run.state.start[0].clone()
+    result = continue_fit(run, params, worsen)
+    assert result.run.reverted
+    assert torch.equal(run.state.best[0], before)
+
+
+def test_an_interrupt_of_further_training_is_returned():
+    def train(run):
+        raise KeyboardInterrupt
+
+    data = data_of(curve())
+    result = continue_fit(start(data, warm_start=True), params_of(data), train)
+    assert isinstance(result.interrupt, KeyboardInterrupt)
+
+
+def test_a_run_that_is_resumed_has_the_other_rows_standardized_as_the_first():
+    first, other = data_of(curve(100)), data_of(curve(80, seed=1))
+    run = start(first, early_stopping=False)
+    resume_run(run, other, params_of(other, early_stopping=False))
+    standardized = (other.X - run.pca.mean) / run.pca.scale
+    assert_allclose(run.trainer.batches.resident, standardized)
+
+
+# Codes that are stored.
+
+
 def test_stored_codes_are_evenly_spaced_rows():
     X = np.arange(5000.0)[:, np.newaxis] * np.ones((1, 3))
     run = start(data_of(X), n_components=1, early_stopping=False)
-    codes, lengths = codes_to_store(
-        run.model, run.trainer.batches, run.model.adapter and data_of(X).layout
-    )
+    layout = data_of(X).layout
+    codes, lengths = codes_to_store(run.model, run.trainer.batches, layout)
     assert codes.shape == (1000, 1)
     assert lengths.shape == (1000, 0)
     assert_allclose(np.diff(codes[:, 0]), np.diff(codes[:, 0])[0], rtol=1e-3)
 
 
-def test_rows_of_weight_zero_are_not_stored():
+@pytest.mark.parametrize("regularizer", PRIORS, ids=repr)
+def test_no_codes_are_stored_where_the_regularizer_has_a_prior(regularizer):
+    data = data_of(curve(50))
+    run = start(data, regularizer=regularizer)
+    codes, _ = codes_to_store(run.model, run.trainer.batches, data.layout)
+    assert codes.shape == (0, 2)
+
+
+def test_rows_of_little_weight_are_not_stored():
     X, weight = curve(200), np.repeat([1e-9, 2.0], 100)
     run = start(data_of(X, weight), early_stopping=False)
     codes, _ = codes_to_store(run.model, run.trainer.batches, data_of(X).layout)
     with torch.no_grad():
         heavy = run.model.encode(run.trainer.batches.resident[100:]).numpy()
     assert_array_equal(np.unique(codes, axis=0), np.unique(heavy, axis=0))
+
+
+# Warnings.
 
 
 @pytest.mark.parametrize(("loss", "warns"), [(0.7, True), (0.8, False)])

@@ -10,7 +10,7 @@ from torch import nn
 
 from skae import MLP
 from skae.training._batches import Batches
-from skae.training._run import DIVERGENCE, EVALUATION_ROWS, WORSENING, BestState
+from skae.training._run import DIVERGENCE, EVALUATION_ROWS, BestState
 from skae.training._trainer import constant
 
 X = curve(60)
@@ -247,8 +247,8 @@ def test_without_a_planned_end_progress_is_complete():
     [
         (-0.1, False, False),
         (0.0, False, False),
-        (0.9 * WORSENING, True, False),
-        (1.1 * WORSENING, True, True),
+        (0.009, True, False),
+        (0.011, True, True),
     ],
 )
 def test_a_run_without_validation_rows_reverts_if_the_loss_rose(
@@ -372,6 +372,36 @@ def test_a_resumed_run_uses_the_other_rows():
     assert len(run.evaluation.rows) == 7
     run.schedule_epochs(1)
     assert run.has_next
+
+
+def test_the_start_of_a_resumed_run_is_the_fitted_model():
+    run = follow(run_of(), [0.9, 0.5, 0.7])
+    run.reverted = run.worsened = True
+    run.resume(run.trainer.batches, run.validation, 32)
+    assert (run.state.start[0] == 2).all()
+    assert not run.reverted
+    assert not run.worsened
+    # Two epochs, of which none is better than the fitted model on these rows
+    losses = iter([0.1, 0.2, 0.3])
+    run.trainer.objective.validation_loss = lambda batches: next(losses)
+    run.schedule_epochs(2, constant)
+    train_all(run)
+    assert run.start_loss == 0.1
+    assert run.best_iter == 2
+    assert (run.state.best[0] == 2).all()
+
+
+def test_a_resumed_run_reverts_to_the_fitted_model():
+    run = follow(run_without_validation(), [0.9, 0.5])
+    run.resume(run.trainer.batches, None, 32)
+    losses = iter([0.1, 0.2])
+    run.trainer.objective.validation_loss = lambda batches: next(losses)
+    run.schedule_epochs(1, constant)
+    train_all(run)
+    run.revert_if_worse()
+    assert run.reverted
+    assert run.best_iter == 2
+    assert (run.state.best[0] == 2).all()
 
 
 def test_training_rows_are_evaluated_where_there_are_no_validation_rows():

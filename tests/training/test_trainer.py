@@ -161,16 +161,6 @@ def test_the_size_of_a_step_counts_products_of_the_batch(monkeypatch):
         assert trainer_of(batch_size=20).n_threads == n_threads
 
 
-def test_a_fit_that_fails_restores_the_number_of_threads():
-    def broken(output, target):
-        raise RuntimeError("broken")
-
-    torch.set_num_threads(3)
-    with pytest.raises(RuntimeError, match="broken"):
-        quick(2, loss=broken).fit(X)
-    assert torch.get_num_threads() == 3
-
-
 # Precision.
 
 
