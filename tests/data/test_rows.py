@@ -176,6 +176,7 @@ print((after - before) * 1024 / (8 * n * d))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     sys.platform != "linux", reason="other systems count in other units"
 )

@@ -101,6 +101,7 @@ def test_fit_leaves_the_part_unchanged():
     assert network.shape is None
 
 
+@pytest.mark.slow
 def test_one_component_explains_what_a_bump_at_any_time_leaves_to_pca(
     global_random_seed,
 ):
