@@ -37,6 +37,7 @@ def test_cycles_of_fit_and_transform_keep_no_memory(digits):
     assert n_tensors() == tensors
 
 
+@pytest.mark.slow
 def test_a_memory_mapped_array_is_encoded_block_by_block(tmp_path):
     path = tmp_path / "rows"
     with open(path, "wb") as file:

@@ -131,7 +131,7 @@ def expected_failures(estimator):
 
 
 @parametrize_with_checks(
-    [AutoencoderTransformer(), *estimators(FEW_OPTIONS)],
+    [AutoencoderTransformer(max_iter=50), *estimators(FEW_OPTIONS)],
     expected_failed_checks=expected_failures,
 )
 def test_sklearn_check(estimator, check):
@@ -140,7 +140,8 @@ def test_sklearn_check(estimator, check):
 
 @pytest.mark.slow
 @parametrize_with_checks(
-    estimators(OTHER_OPTIONS), expected_failed_checks=expected_failures
+    [AutoencoderTransformer(), *estimators(OTHER_OPTIONS)],
+    expected_failed_checks=expected_failures,
 )
 def test_sklearn_check_of_every_other_option(estimator, check):
     check(estimator)

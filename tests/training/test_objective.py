@@ -15,7 +15,7 @@ from parts import (
 from runs import data_of, start
 from torch import nn
 
-from skae import MLP, MMD, Contractive, Sparse, TopK
+from skae import MLP, MMD, Contractive, Regularizer, Sparse, TopK
 from skae.data._layout import PaddedLayout
 from skae.data._validation import TrainingData
 from skae.training._objective import eval_norms_for_single_row, set_generator
@@ -127,6 +127,31 @@ def test_a_regularizer_of_strength_zero_changes_no_bit(regularizer):
     plain, trainer = trainer_of(), trainer_of(regularizer=regularizer)
     assert training_loss(trainer) == training_loss(plain)
     assert validation_loss(trainer) == validation_loss(plain)
+
+
+@pytest.mark.parametrize("regularizer", REGULARIZERS, ids=repr)
+def test_regularizers_receive_dropped_components_as_zeros(regularizer):
+    trainer = trainer_of(regularizer=regularizer)
+    trainer.objective.model.n_dropped = 1
+    assert np.isfinite([training_loss(trainer), validation_loss(trainer)]).all()
+
+
+class Halved(Regularizer):
+    """Validate the code, and the code at half its size."""
+
+    def validation_codes(self, codes):
+        return [codes, 0.5 * codes]
+
+
+def test_the_validation_loss_is_the_mean_over_validation_codes():
+    trainer = trainer_of(regularizer=Halved())
+    model, standardized = trainer.objective.model, trainer.batches.resident
+    codes = model.encode(standardized)
+    losses = [
+        (model.decode(factor * codes) - standardized).square().mean().item()
+        for factor in (1.0, 0.5)
+    ]
+    assert validation_loss(trainer) == pytest.approx(np.mean(losses))
 
 
 def test_encoder_penalties_are_part_of_both_losses():
@@ -260,6 +285,7 @@ def test_the_detection_leaves_no_trace():
 
     before = trace()
     objective.detect_global_rng(trainer.batches)
+    assert objective.uses_global_rng
     assert all(map(torch.equal, before, trace()))
 
 
