@@ -31,11 +31,16 @@ def test_blocks_of_rows_give_the_same_as_all_rows(name, monkeypatch):
     model, rows = FITS[name]()
     codec, X = model._codec, validate_rows(model, rows)
     codes = codec.encode(X)
-    whole = [codes, codec.components(X), codec.decode(codes), all_losses(codec, X)]
+    components = codec.components(X)[::-1]  # those of other rows
+
+    def outputs():
+        losses = all_losses(codec, X), all_losses(codec, X, components)
+        return codec.encode(X), codec.components(X), codec.decode(codes), *losses
+
+    whole = outputs()
     monkeypatch.setattr(_rows, "MAX_BLOCK_ROWS", 17)
     assert len(list(codec.losses(X))) == -(-X.shape[0] // 17)
-    blocks = [codec.encode(X), codec.components(X), codec.decode(codes)]
-    blocks.append(all_losses(codec, X))
+    blocks = outputs()
     for found, expected in zip(blocks, whole, strict=True):
         assert found.shape == expected.shape
         assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
@@ -57,6 +62,17 @@ def test_losses_are_nan_where_the_rows_are(name):
     model, rows = FITS[name]()
     codec, X = model._codec, validate_rows(model, rows)
     assert_array_equal(np.isnan(all_losses(codec, X)), np.isnan(dense(X)))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_decoded_rows_have_the_float_type_of_the_codes(dtype):
+    model, _ = FITS["MLP padded"]()
+    assert model._codec.decode(np.ones((3, 3), dtype)).dtype == dtype
+
+
+def test_decoded_tokens_are_integers():
+    model, _ = FITS["MLP tokens"]()
+    assert model._codec.decode(np.ones((3, 3))).dtype == np.int64
 
 
 def test_float16_codes_are_clipped_to_its_range():

@@ -302,6 +302,12 @@ def test_regularizers_of_strength_zero_use_the_manual_step(regularizer):
     assert isinstance(trainer_of(regularizer=regularizer).gradient, ManualGradient)
 
 
+def test_models_with_dropped_components_use_autograd():
+    objective = trainer_of().objective
+    objective.model.n_dropped = 1
+    assert _manual_step.manual_gradient(objective) is None
+
+
 def test_modules_without_operations_raise():
     with pytest.raises(TypeError, match="Got Conv1d, which has no manual gradient"):
         _manual_step.lay_out(nn.Conv1d(1, 1, 1), None)
