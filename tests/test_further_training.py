@@ -1,9 +1,11 @@
 """Parameters that are changed between calls of partial_fit are used, or refused."""
 
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
+from torch import nn
 
 from skae import MLP, AutoencoderTransformer, GaussianNoise, Sparse, Variational
 
@@ -68,4 +70,32 @@ def test_a_part_that_is_changed_in_place_is_noticed():
     model = AutoencoderTransformer(2, network=MLP((8,)), regularizer=Variational())
     model.partial_fit(X).set_params(regularizer__beta=4.0)
     with pytest.raises(ValueError, match="Got regularizer=Variational"):
+        model.partial_fit(X)
+
+
+def cubed_error(output, target, weight=1.0):
+    return weight * (output - target).abs() ** 3
+
+
+@pytest.mark.parametrize("saved", [False, True])
+@pytest.mark.parametrize(
+    "loss",
+    [cubed_error, partial(cubed_error, weight=2.0), nn.SmoothL1Loss(reduction="none")],
+    ids=["function", "partial", "module"],
+)
+def test_unchanged_callables_are_accepted(loss, saved):
+    model = AutoencoderTransformer(2, network=MLP((8,)), loss=loss).partial_fit(X)
+    model = pickle.loads(pickle.dumps(model)) if saved else model
+    assert model.partial_fit(X).n_iter_ == 2
+
+
+@pytest.mark.parametrize(
+    "other",
+    [lambda output, target: output - target, partial(cubed_error, weight=2.0)],
+    ids=["function", "partial"],
+)
+def test_other_callables_raise(other):
+    model = AutoencoderTransformer(2, network=MLP((8,)), loss=cubed_error)
+    model.partial_fit(X).set_params(loss=other)
+    with pytest.raises(ValueError, match="Got loss="):
         model.partial_fit(X)

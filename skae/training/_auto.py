@@ -1,12 +1,14 @@
 """Resolved parameters: the estimator's, with a value in place of every "auto"."""
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from types import FunctionType
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from sklearn.base import clone
 
+from skae._base import Part
 from skae.data._pca import n_axes_for_share
 from skae.data._validation import TrainingData
 from skae.model._config import ModelConfig
@@ -158,7 +160,7 @@ class ResolvedParams:
             fitted, given = getattr(config, name), getattr(self.config, name)
             # The components that explain a share are those of the first rows.
             is_free = name == "n_components" and self.share is not None
-            if fitted != given and not is_free:
+            if not is_free and is_changed(fitted, given):
                 raise ValueError(
                     f"Got {name}={given!r}, but the model was fitted with {fitted!r}. "
                     "Training continues with the same model. To fit another one, call "
@@ -168,6 +170,16 @@ class ResolvedParams:
         dtype = self.compute_dtype if is_mixed else getattr(torch, config.dtype)
         config = replace(config, noise=self.config.noise)
         return replace(self, config=config, compute_dtype=dtype)
+
+
+def is_changed(fitted: Any, given: Any) -> bool:
+    """Return whether the value of a parameter differs from the one of the fitted model.
+
+    Callables other than parts and functions are copied by each fit. Their copies need
+    not be equal, and are compared by their types.
+    """
+    is_copied = callable(given) and not isinstance(given, Part | FunctionType)
+    return type(fitted) is not type(given) if is_copied else fitted != given
 
 
 def resolve_params(
