@@ -137,8 +137,8 @@ class AutoencoderTransformer(
           in standardized units.
 
     noise : Noise, callable or None, default=None
-        Corrupts the encoder's input in training; the clean rows are reconstructed. A
-        callable `noise(batch)` takes standardized rows.
+        Corrupts the encoder's input in training and validation; the clean rows are
+        reconstructed. A callable `noise(batch)` takes standardized rows.
 
     regularizer : Regularizer, callable or None, default=None
         Penalizes or constrains the codes. A callable `regularizer(codes)` returns a

@@ -53,10 +53,10 @@ def swap(batch: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
 class Noise(Part):
     """Base class of noises: `corrupt` returns the batch unchanged.
 
-    In training the encoder receives the corrupted rows, and the loss compares the
-    reconstruction with the original ones. Validation, `transform` and all other methods
-    use the original rows. For a noise of your own, override `corrupt`; for one without
-    parameters, pass a function of the batch to the estimator instead.
+    In training and validation the encoder receives corrupted rows, and the loss
+    compares the reconstruction with the original ones. `transform` and all other
+    methods use the rows as they are. For a noise of your own, override `corrupt`; for
+    one without parameters, pass a function of the batch to the estimator instead.
 
     See Also
     --------

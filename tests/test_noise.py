@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 from parts import NO_NOISES, NOISES, generator, quick, rows
+from sklearn.datasets import load_digits
 
-from skae import MLP, AutoencoderTransformer, Noise
+from skae import MLP, AutoencoderTransformer, Conv, GaussianNoise, Noise, Recurrent
 from skae.noise import add_gaussian, as_noise, mask, random_entries, swap
 
 X = rows()
@@ -139,3 +140,59 @@ def test_denoising_beats_plain_training_on_noisy_rows(digits, global_random_seed
         cleaned = model.inverse_transform(model.transform(noisy[90:]))
         errors.append(np.square(cleaned - digits[90:]).mean())
     assert errors[1] < errors[0]
+
+
+def denoising_errors(model, clean, noise, n_draws=5):
+    """Return the mean squared error of rows that are reconstructed from noisy ones."""
+    standardized = torch.from_numpy((clean - model.mean_) / model.scale_)
+    draws = generator()
+    errors = []
+    for _ in range(n_draws):
+        noisy = noise.corrupt(standardized, draws).numpy() * model.scale_ + model.mean_
+        decoded = model.inverse_transform(model.transform(noisy))
+        errors.append(((decoded - clean) ** 2).mean())
+    return np.mean(errors)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("early_stopping", ["auto", False])
+@pytest.mark.parametrize("k", [32, 128])
+@pytest.mark.parametrize("noise", [GaussianNoise(0.8), *NOISES], ids=repr)
+def test_a_denoising_autoencoder_is_better_than_pca_on_noisy_rows(
+    noise, k, early_stopping
+):
+    X = load_digits().data / 16
+    pca, model = (
+        AutoencoderTransformer(k, noise=noise, random_state=0, max_iter=max_iter)
+        for max_iter in (0, 60)
+    )
+    pca.fit(X[:1000])
+    model.set_params(early_stopping=early_stopping).fit(X[:1000])
+    errors = [denoising_errors(m, X[1000:], noise) for m in (model, pca)]
+    assert errors[0] < 0.9 * errors[1]
+
+
+@pytest.mark.slow
+def test_noisy_digits_are_denoised_by_default():
+    X = load_digits().data / 16
+    noise = GaussianNoise(0.3 / X[:1000].std())
+    model = AutoencoderTransformer(32, noise=noise, random_state=0).fit(X[:1000])
+    # PCA has 0.048.
+    assert denoising_errors(model, X[1000:], noise) < 0.02
+
+
+@pytest.mark.parametrize(
+    "network", [MLP((8,)), Conv(channels=(4,)), Recurrent(hidden_size=4)], ids=repr
+)
+def test_every_network_is_compared_with_pca_on_noisy_rows(network):
+    # A constant signal: with noise, its mean is far better than the first component.
+    level = np.random.default_rng(0).choice([-1.0, 1.0], (300, 1, 1))
+    X = (
+        level * np.ones((1, 12, 1))
+        if isinstance(network, Recurrent)
+        else (level * np.ones((1, 1, 12)))
+    )
+    model = AutoencoderTransformer(
+        1, network=network, noise=GaussianNoise(2.0), max_iter=40, random_state=0
+    )
+    assert model.fit(X).best_iter_ > 0

@@ -13,6 +13,7 @@ from skae.model._autoencoder import Autoencoder
 from skae.regularizers._base import validation_generator
 from skae.training._batches import Batches
 
+NOISE_DRAWS = 4  # of each validation row
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -107,25 +108,40 @@ class Objective:
     def validation_losses(self, batches: Batches) -> np.ndarray:
         """Return the validation loss of each row, shape (n_samples,).
 
-        Nothing in it is random: what a regularizer draws is the same at every call.
+        Inputs are corrupted as in training, and the loss is the mean over several draws
+        of the noise. Noise and regularizer draw the same numbers at every call.
         """
         model, losses = self.model.eval(), []
+        generator = validation_generator(model.offset)
         for rows, weights in batches.blocks():
-            # Without penalties the validation loss is the reconstruction loss.
-            if model.regularizer.is_noop:
-                output = model.decode(model.encode(rows))
-                block = model.adapter.sample_loss(output, self.target(rows))
-            else:
-                block = self._penalized_losses(rows, weights)
-            losses.append(block.cpu())
+            inputs, target = model.adapter.read(rows), self.target(rows)
+            draws = [
+                self._validation_losses(corrupted, target, weights)
+                for corrupted in self._validation_inputs(inputs, generator)
+            ]
+            losses.append((sum(draws) / len(draws)).cpu())
         return torch.cat(losses).numpy().astype(np.float64)
 
-    def _penalized_losses(self, rows, weights):
-        """Return the validation loss of each row with its penalties, (n_samples,)."""
+    def _validation_inputs(self, inputs, generator):
+        """Yield inputs of the encoder: corrupted ones, or without noise the given."""
+        noise = self.model.noise
+        if noise.is_noop:
+            yield inputs
+            return
+        for _ in range(NOISE_DRAWS):
+            # A user's noise may draw from torch's global generator.
+            with SeededDispatch(generator):
+                corrupted = noise.corrupt(inputs, generator)
+            yield corrupted
+
+    def _validation_losses(self, inputs, target, weights):
+        """Return the validation loss of each row, with penalties, (n_samples,)."""
         model, regularizer = self.model, self.model.regularizer
-        target = self.target(rows)
-        inputs, generator = model.adapter.read(rows), validation_generator(rows)
         codes = model.pad(model.encode_inputs(inputs))
+        # Without penalties the validation loss is the reconstruction loss.
+        if regularizer.is_noop:
+            return self._reconstruction_losses(codes, target)
+        generator = validation_generator(inputs)
         # Such as draws from a posterior: the mean loss over several codes of a row.
         views = regularizer.validation_codes(codes)
         losses = [self._reconstruction_losses(view, target) for view in views]

@@ -15,10 +15,15 @@ from parts import (
 from runs import data_of, start
 from torch import nn
 
-from skae import MLP, MMD, Contractive, Regularizer, Sparse, TopK
+from skae import MLP, MMD, Contractive, Regularizer, Sparse, TopK, Variational
 from skae.data._layout import PaddedLayout
 from skae.data._validation import TrainingData
-from skae.training._objective import eval_norms_for_single_row, set_generator
+from skae.noise import as_noise
+from skae.training._objective import (
+    NOISE_DRAWS,
+    eval_norms_for_single_row,
+    set_generator,
+)
 
 RNG = np.random.default_rng(0)
 X = 1 / (1 + np.exp(-rows(40)))  # valid for every loss
@@ -86,10 +91,46 @@ def test_validation_losses_of_rows_have_the_validation_loss_as_their_mean():
 
 
 @pytest.mark.parametrize("noise", NOISES, ids=repr)
-def test_noise_corrupts_training_alone(noise):
-    clean, noisy = trainer_of(), trainer_of(noise=noise)
-    assert validation_loss(noisy) == validation_loss(clean)
-    assert training_loss(noisy) != training_loss(clean)
+@pytest.mark.parametrize("regularizer", [None, Variational()], ids=repr)
+def test_noise_corrupts_validation_rows_as_it_does_training_rows(noise, regularizer):
+    clean = trainer_of(noise=None, regularizer=regularizer)
+    noisy = trainer_of(noise=noise, regularizer=regularizer)
+    trained = np.mean([training_loss(noisy) for _ in range(20)])
+    assert validation_loss(noisy) > validation_loss(clean)
+    assert validation_loss(noisy) == pytest.approx(trained, rel=0.3)
+
+
+def random_sign(batch):
+    """A noise that draws from torch's global generator."""
+    return batch * torch.randn(len(batch), 1).sign()
+
+
+@pytest.mark.parametrize("noise", [*NOISES, random_sign], ids=str)
+def test_validation_rows_have_the_same_noise_at_each_call(noise):
+    trainer = trainer_of(noise=noise)
+    before = torch.random.get_rng_state(), trainer.objective.generator.get_state()
+    assert validation_loss(trainer) == validation_loss(trainer)
+    after = torch.random.get_rng_state(), trainer.objective.generator.get_state()
+    assert all(map(torch.equal, before, after))
+
+
+def test_the_validation_loss_is_the_mean_over_draws_of_the_noise():
+    draws = []
+
+    def halved(batch):
+        draws.append(batch)
+        return batch * 0.5 ** len(draws)
+
+    trainer = trainer_of()
+    model, standardized = trainer.objective.model, trainer.batches.resident
+    model.noise = as_noise(halved)
+    losses = [
+        (model.decode(model.encode(0.5**i * standardized)) - standardized).square()
+        for i in range(1, NOISE_DRAWS + 1)
+    ]
+    expected = torch.stack(losses).mean().item()
+    assert validation_loss(trainer) == pytest.approx(expected)
+    assert len(draws) == NOISE_DRAWS
 
 
 def test_the_target_of_corrupted_rows_is_clean():
