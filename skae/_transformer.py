@@ -1,6 +1,5 @@
 """`AutoencoderTransformer`: parameters, fit, transform, inverse_transform, state."""
 
-import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
@@ -16,7 +15,6 @@ from sklearn.base import (
     clone,
 )
 from sklearn.callback import CallbackSupportMixin
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
@@ -54,16 +52,24 @@ from skae.noise import Noise
 from skae.regularizers._base import Regularizer
 from skae.training._auto import resolve_params
 from skae.training._fit import (
-    FitResult,
     continue_fit,
     fit_model,
     fitted_attributes,
+    partial_fit_model,
     resume_run,
     run_from_fitted,
     start_at_pca,
 )
 from skae.training._optimizers import SOLVERS
-from skae.training._trainer import constant
+from skae.training._outcome import (
+    check_rows_differ,
+    collapse_message,
+    describe_outcome,
+    divergence_message,
+    limit_message,
+    warn_of_failure,
+    warn_of_other_rows,
+)
 
 DEFAULT_NETWORK = MLP()
 RUN_PARAMS = ("solver", "learning_rate", "alpha", "noise", "precision", "device")
@@ -153,7 +159,8 @@ class AutoencoderTransformer(
     learning_rate : float, default=3e-3
         The largest step size. It is reached after the first 5 % of the steps, but at
         least 20, and decreases to zero along a cosine. With `partial_fit` or
-        `warm_start`, it is constant. "lbfgs" ignores it.
+        `warm_start`, it is constant after 20 steps, and proportional to the number of
+        rows in a step below 64 rows. "lbfgs" ignores it.
 
     alpha : "auto" or float, default="auto"
         Strength of the penalty on the networks' weight matrices. Skip connections are
@@ -232,11 +239,28 @@ class AutoencoderTransformer(
         components after it at zero. Computed on at most 500 of the training rows, and
         on fewer for more than 20 components.
 
+    is_pca_ : bool
+        Whether the fitted model is PCA, because training has not improved on it
+        significantly. This is a valid result, about which there is no warning.
+
+    stop_reason_ : {"max_iter", "n_iter_no_change", "callback", "divergence"} or None
+        Why training stopped. None after Ctrl-C.
+
+    best_validation_score_, pca_validation_score_ : float or None
+        The share of the null loss that is explained on the validation rows, by the best
+        epoch and by PCA. The loss is the one of `validation_loss_curve_`. None without
+        validation rows, and the second one also if training did not start at PCA.
+
     loss_curve_ : list of float
-        Mean training loss of each epoch, including those of the fit on all rows.
+        Mean training loss during each epoch.
 
     validation_loss_curve_ : list of float
-        Loss on the validation rows after each epoch; empty without validation rows.
+        Loss on the validation rows after each epoch, including noise and penalties. It
+        is empty without validation rows, and NaN for an epoch of a `partial_fit` that
+        follows.
+
+    refit_loss_curve_ : list of float
+        Mean training loss during each epoch of the fit on all rows; empty without one.
 
     n_active_components_ : int
         Number of components that vary over at most 500 of the training rows: with a
@@ -244,8 +268,9 @@ class AutoencoderTransformer(
         the largest.
 
     best_iter_ : int
-        The epoch from which the fitted model is taken: the one of lowest validation
-        loss, or the last one after a fit on all rows. 0 is PCA.
+        The epoch from which the fitted model is taken, or for how many epochs (of as
+        many steps) it is fitted again on all rows: the one of lowest validation loss,
+        which is `validation_loss_curve_[best_iter_ - 1]`. 0 is the start: PCA.
 
     n_iter_ : int
         Number of epochs run, including those of the fit on all rows.
@@ -330,8 +355,13 @@ class AutoencoderTransformer(
     scale_: float
     module_: torch.nn.Module
     explained_variance_ratio_: np.ndarray
+    is_pca_: bool
+    stop_reason_: str | None
+    best_validation_score_: float | None
+    pca_validation_score_: float | None
     loss_curve_: list[float]
     validation_loss_curve_: list[float]
+    refit_loss_curve_: list[float]
     n_active_components_: int
     best_iter_: int
     n_iter_: int
@@ -434,7 +464,10 @@ class AutoencoderTransformer(
             # The best model so far is set; the state of training is incomplete.
             self._run = None
             raise result.interrupt
-        warn_of_failure(self, result)
+        if self.verbose:
+            print(describe_outcome(self))  # noqa: T201
+        messages = collapse_message, divergence_message, limit_message
+        warn_of_failure(self, result, messages)
         callbacks.call_on_fit_task_end(
             estimator=self, X=X, y=X, reconstruction_attributes=dict
         )
@@ -445,7 +478,8 @@ class AutoencoderTransformer(
         """Train for one epoch on the rows of X, from where the last call ended.
 
         The first call computes mean, scale and PCA's solution; later calls keep them.
-        The learning rate is constant. Parameters of training, such as `learning_rate`
+        Its rows may not all be equal. The learning rate is constant. If the loss of the
+        rows is clearly higher afterwards, the model is left as it was, with a warning. Parameters of training, such as `learning_rate`
         or `noise`, may be changed between calls; then, and after loading a saved model,
         training continues with a new optimizer. Parameters of the model, such as
         `n_components` or `regularizer`, may not.
@@ -477,12 +511,15 @@ class AutoencoderTransformer(
             )
             callbacks = self._init_callback_context(max_subtasks=1)
             callbacks.call_on_fit_task_begin(estimator=self, X=X, y=X)
-            run = (
-                self._resume(data, params) if continues else start_at_pca(data, params)
-            )
-            run.schedule_epochs(1, constant, params.n_iter_no_change, params.tol)
-            self._train(run, params, callbacks, X)
-            self._set_fitted(FitResult(run, (run,), params), metadata)
+            if continues:
+                run = self._resume(data, params)
+            else:
+                check_rows_differ(data)
+                run = start_at_pca(data, params)
+            train = partial(self._train, params=params, callbacks=callbacks, X=X)
+            result = partial_fit_model(run, params, train)
+            self._set_fitted(result, metadata)
+        warn_of_failure(self, result, (divergence_message,))
         callbacks.call_on_fit_task_end(
             estimator=self, X=X, y=X, reconstruction_attributes=dict
         )
@@ -521,8 +558,11 @@ class AutoencoderTransformer(
         parameters of training that were changed by `set_params`.
         """
         if self._run is None or self._run_params != self._training_params():
-            return run_from_fitted(self, data, params)
-        return resume_run(self._run, data, params)
+            run = run_from_fitted(self, data, params)
+        else:
+            run = resume_run(self._run, data, params)
+        warn_of_other_rows(run)
+        return run
 
     def _training_params(self):
         """Return the parameters that are fixed when a run starts."""
@@ -552,13 +592,15 @@ class AutoencoderTransformer(
 
     def _set_fitted(self, result, metadata):
         """Set all fitted attributes at once."""
-        may_continue = result.params.warm_start
-        attributes = fitted_attributes(result.run, result.params, copied=may_continue)
+        run = result.run
+        # The optimizer of a run that failed has a state that no longer fits the model.
+        may_continue = result.params.warm_start and not (run.diverged or run.reverted)
+        attributes = fitted_attributes(run, result.params, copied=may_continue)
         if may_continue:
             # The rows need not stay in memory between two calls.
-            result.run.free_data()
+            run.free_data()
             attributes["_run_params"] = self._training_params()
-        attributes["_run"] = result.run if may_continue else None
+        attributes["_run"] = run if may_continue else None
         self.__dict__.update(attributes, **metadata)
 
     def transform(self, X):
@@ -928,39 +970,3 @@ def restore_on_error(estimator):
         if "_run" in vars(estimator):
             estimator._run = None
         raise
-
-
-def warn_of_failure(estimator, result):
-    """Warn if the code collapsed, training diverged, or ended while it improved."""
-    search, final = result.runs[0], result.runs[-1]
-    curve = search.validation_loss_curve or search.loss_curve
-    if not estimator.n_active_components_ and final.null_loss > 0:
-        message = (
-            "The code has collapsed: no component varies with regularizer="
-            f"{estimator.regularizer!r}. {final.model.regularizer.collapse_hint}"
-        )
-    elif any(run.worsened for run in result.runs):
-        message = (
-            "The loss on training rows was higher after training than before, with "
-            f"learning_rate={estimator.learning_rate}. The model before training is "
-            "kept. Lower learning_rate."
-        )
-    elif any(run.diverged for run in result.runs):
-        message = (
-            f"Training diverged with learning_rate={estimator.learning_rate}. The best "
-            "state before that is kept. Lower learning_rate."
-        )
-    elif (
-        estimator.max_iter != "auto"
-        and search.n_remaining == 0
-        # The loss fell by more than a quarter in the second half of the epochs.
-        and len(curve) > 1
-        and curve[-1] < 0.75 * curve[(len(curve) - 1) // 2]
-    ):
-        message = (
-            f"Training reached max_iter={estimator.max_iter} while the loss was still "
-            "decreasing. Increase max_iter, or set it to 'auto'."
-        )
-    else:
-        return
-    warnings.warn(message, ConvergenceWarning, stacklevel=4)

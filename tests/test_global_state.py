@@ -130,10 +130,18 @@ def test_nothing_is_printed(capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_verbose_prints_a_line_for_every_epoch(capfd):
-    model = quick(verbose=1).fit(X)
+def test_verbose_prints_a_line_for_every_epoch_and_one_for_the_outcome(capfd):
+    model = quick(verbose=1, early_stopping=True).fit(X)
     out, err = capfd.readouterr()
-    assert len(out.splitlines()) == model.n_iter_
+    *epochs, outcome = out.splitlines()
+    assert len(epochs) == model.n_iter_
+    n_epochs = len(model.loss_curve_)
+    assert [line.split()[0] for line in epochs] == ["Epoch"] * n_epochs + [
+        "Refit"
+    ] * len(model.refit_loss_curve_)
+    assert f"after {n_epochs} epochs (max_iter)" in outcome
+    assert f"validation score {model.best_validation_score_:.4g}" in outcome
+    assert f"PCA {model.pca_validation_score_:.4g}" in outcome
     assert not err
 
 

@@ -21,7 +21,7 @@ from skae.training._batches import Batches
 from skae.training._objective import Objective
 from skae.training._optimizers import FlatParameters
 from skae.training._run import TrainingRun
-from skae.training._trainer import Trainer, constant, warmup_cosine
+from skae.training._trainer import Trainer, warmup_constant, warmup_cosine
 
 REFIT_ROWS = 5000  # below this number, the model is fitted again on all rows
 # Significance levels of the t-test against PCA. Few rows may lack the outliers.
@@ -83,7 +83,7 @@ def fit_model(
     """
     run = start_at_pca(data, params)
     runs = [run]
-    schedule = constant if params.warm_start else warmup_cosine
+    schedule = warmup_constant if params.warm_start else warmup_cosine
     run.schedule_epochs(params.max_iter, schedule, params.n_iter_no_change, params.tol)
     try:
         train(run)
@@ -111,7 +111,9 @@ def continue_fit(
     run: TrainingRun, params: ResolvedParams, train: Callable[[TrainingRun], None]
 ) -> FitResult:
     """Train a fitted model further, at a constant learning rate."""
-    run.schedule_epochs(params.max_iter, constant, params.n_iter_no_change, params.tol)
+    run.schedule_epochs(
+        params.max_iter, warmup_constant, params.n_iter_no_change, params.tol
+    )
     try:
         train(run)
         run.revert_if_worse()
@@ -119,6 +121,16 @@ def continue_fit(
             drop_superfluous_components([run], params)
     except KeyboardInterrupt as interrupt:
         return FitResult(run, (run,), params, interrupt)
+    return FitResult(run, (run,), params)
+
+
+def partial_fit_model(
+    run: TrainingRun, params: ResolvedParams, train: Callable[[TrainingRun], None]
+) -> FitResult:
+    """Train for one epoch on the rows of one call."""
+    run.schedule_epochs(1, warmup_constant, params.n_iter_no_change, params.tol)
+    train(run)
+    run.revert_if_worse(tolerates_rounding=True)
     return FitResult(run, (run,), params)
 
 
@@ -147,9 +159,7 @@ def start_refit(
     # run, the learning rate reaches zero there.
     ratio = run.trainer.n_batches / refit.trainer.n_batches
     refit.schedule_epochs(round(n_epochs * ratio))
-    # `loss_curve_` shows both runs, one after the other.
-    refit.loss_curve = list(run.loss_curve)
-    refit.validation_loss_curve = run.validation_loss_curve
+    refit.search = run
     return refit
 
 
@@ -263,7 +273,9 @@ def run_from_fitted(estimator, data: TrainingData, params: ResolvedParams):
     run = start_run(model, pca, data, params)
     run.n_dropped = estimator._config.n_dropped
     run.loss_curve = list(estimator.loss_curve_)
-    run.validation_loss_curve = list(estimator.validation_loss_curve_)
+    run.validation_loss_curve = list(estimator.validation_loss_curve_) or (
+        [np.nan] * len(run.loss_curve)
+    )
     run.best_iter = run.start_iter = estimator.best_iter_
     return run
 
@@ -293,11 +305,8 @@ def fitted_attributes(run: TrainingRun, params: ResolvedParams, copied: bool) ->
         "scale_": run.pca.scale,
         "module_": module,
         "explained_variance_ratio_": ratio,
-        "loss_curve_": list(run.loss_curve),
-        "validation_loss_curve_": list(run.validation_loss_curve),
         "n_active_components_": n_active,
-        "best_iter_": run.best_iter,
-        "n_iter_": len(run.loss_curve),
+        **training_attributes(run, config.init),
         "batch_size_": params.batch_size,
         "max_iter_": params.max_iter,
         "alpha_": params.alpha,
@@ -307,6 +316,29 @@ def fitted_attributes(run: TrainingRun, params: ResolvedParams, copied: bool) ->
         "_seed": params.seed,
         "_codes": codes,
         "_lengths": lengths,
+    }
+
+
+def training_attributes(run: TrainingRun, init: str) -> dict:
+    """Return the fitted attributes that describe how training went."""
+    search = run.search
+    starts_at_pca = init == "pca" and search.start_iter == 0
+    validation_loss_curve = list(search.validation_loss_curve)
+    if np.isnan(validation_loss_curve).all():
+        validation_loss_curve = []
+    refit_loss_curve = [] if run is search else list(run.loss_curve)
+    return {
+        "is_pca_": starts_at_pca and search.best_iter == 0,
+        "stop_reason_": search.stop_reason,
+        "best_iter_": search.best_iter,
+        "n_iter_": len(search.loss_curve) + len(refit_loss_curve),
+        "best_validation_score_": search.validation_score(search.best_loss),
+        "pca_validation_score_": (
+            search.validation_score(search.start_loss) if starts_at_pca else None
+        ),
+        "loss_curve_": list(search.loss_curve),
+        "validation_loss_curve_": validation_loss_curve,
+        "refit_loss_curve_": refit_loss_curve,
     }
 
 

@@ -90,8 +90,12 @@ class TrainingRun:
     start_loss, null_loss : float
         The loss of `evaluation` at the start, and that of the mean.
 
+    search : TrainingRun
+        The run that selected the number of epochs: this one, unless it is a refit.
+
     loss_curve, validation_loss_curve : list of float
-        The mean loss in each epoch, and the validation loss after it.
+        The mean loss in each epoch, and the validation loss after it, which is NaN
+        without validation rows.
 
     best_iter, start_iter : int
         The epochs of the best state, and of the state at the start: 0 for PCA.
@@ -108,6 +112,7 @@ class TrainingRun:
         self.trainer = trainer
         self.pca = pca
         self.validation = validation
+        self.search = self
         self.loss_curve: list[float] = []
         self.validation_loss_curve: list[float] = []
         self.best_iter = self.start_iter = self.n_dropped = self.n_remaining = 0
@@ -145,6 +150,36 @@ class TrainingRun:
         is_over = self.stopped or self.diverged or self.n_remaining == 0
         return not is_over and self.n_no_change < self.n_iter_no_change
 
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the run ended, or None before it has."""
+        if self.has_next:
+            return None
+        if self.stopped or self.diverged:
+            return "callback" if self.stopped else "divergence"
+        return "max_iter" if self.n_remaining == 0 else "n_iter_no_change"
+
+    def validation_score(self, loss: float) -> float | None:
+        """Return the share of the validation rows' null loss that a loss explains.
+
+        None without validation rows.
+        """
+        if not self.validation or np.isnan(self.start_loss):
+            return None
+        return 1 - loss / (self.null_loss or 1.0)
+
+    @torch.no_grad()
+    def input_moments(self) -> tuple[float, float]:
+        """Return mean and standard deviation of the inputs: 0 and 1 in a first fit.
+
+        Each is the root mean square over features.
+        """
+        blocks = self.evaluation.blocks()
+        inputs = torch.cat([self.model.adapter.read(rows) for rows, _ in blocks])
+        mean = inputs.mean(dim=0)
+        spread = (inputs - mean).square().mean().sqrt()
+        return float(mean.square().mean().sqrt()), float(spread)
+
     def train_epoch(self) -> None:
         """Train for one epoch, evaluate the model, and keep it if it is the best."""
         n = self.n_scheduled
@@ -155,8 +190,8 @@ class TrainingRun:
         self.n_remaining -= 1
         if self.validation:
             evaluated = self.trainer.objective.validation_loss(self.validation)
-            self.validation_loss_curve.append(evaluated)
         self.loss_curve.append(loss)
+        self.validation_loss_curve.append(evaluated if self.validation else np.nan)
         improved = evaluated < self.best_loss * (1 - self.tol)
         self.n_no_change = 0 if improved else self.n_no_change + 1
         # A NaN fails every comparison, so that it counts as divergence.
@@ -174,15 +209,19 @@ class TrainingRun:
         self.state.best = [tensor.clone() for tensor in self.state.start]
         self.best_iter = self.start_iter
 
-    def revert_if_worse(self) -> None:
-        """Revert to the start if the loss of training rows is higher than there."""
+    def revert_if_worse(self, tolerates_rounding: bool = False) -> None:
+        """Revert to the start if the loss of training rows is higher than there.
+
+        An increase that may be rounding is no reason for a warning, and if it is to be
+        tolerated, not for reverting.
+        """
         self.state.load(self.state.best)
         if self.validation or not self.loss_curve:
             return
         loss = self.trainer.objective.validation_loss(self.evaluation)
-        # A small increase may be rounding, and is no reason for a warning.
-        self.worsened = loss - self.start_loss > WORSENING * self.null_loss
-        self.reverted = loss > self.start_loss
+        scale = max(self.start_loss, self.null_loss)
+        self.worsened = loss - self.start_loss > WORSENING * scale
+        self.reverted = self.worsened if tolerates_rounding else loss > self.start_loss
         if self.reverted:
             self.revert_to_start()
 
@@ -227,7 +266,8 @@ class TrainingRun:
 
     def report(self) -> str:
         """Return a line about the last epoch."""
-        line = f"Epoch {len(self.loss_curve)}, loss = {self.loss_curve[-1]:.6g}"
+        name = "Epoch" if self.search is self else "Refit epoch"
+        line = f"{name} {len(self.loss_curve)}, loss = {self.loss_curve[-1]:.6g}"
         if self.validation:
             line += f", validation loss = {self.validation_loss_curve[-1]:.6g}"
         return line

@@ -15,13 +15,14 @@ from skae.training._optimizers import FlatParameters
 
 SMALL_STEP = 1e9  # operations; below, several threads are slower
 WARM_UP, WARM_UP_STEPS = 0.05, 20  # Adam's first steps follow rounding errors
+FULL_RATE_ROWS = 64  # of a step
 
 
-def warmup_cosine(step: int, n_steps: int) -> float:
+def warmup_cosine(step: int, n_steps: int, n_rows: float = FULL_RATE_ROWS) -> float:
     """Return the factor of the learning rate: linear warm-up, then cosine to zero.
 
     The warm-up takes 5 % of the steps, but at least 20 (Goyal et al. 2017; Loshchilov &
-    Hutter 2017).
+    Hutter 2017). The number of rows of a step does not change the rate.
     """
     warm_up = max(WARM_UP_STEPS, WARM_UP * n_steps)
     if step < warm_up:
@@ -29,9 +30,14 @@ def warmup_cosine(step: int, n_steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / (n_steps - warm_up)))
 
 
-def constant(step: int, n_steps: int) -> float:
-    """Return the factor for training without a planned end: 1."""
-    return 1.0
+def warmup_constant(step: int, n_steps: int, n_rows: float) -> float:
+    """Return the factor for training without a planned end: warm-up, then constant.
+
+    The rate is proportional to the rows of a step up to 64 of them (the linear scaling
+    rule, Goyal et al. 2017). At the full rate a few rows would undo a fit on many.
+    """
+    warm_up = min(1.0, (step + 1) / (WARM_UP_STEPS + 1))
+    return warm_up * min(1.0, n_rows / FULL_RATE_ROWS)
 
 
 class Trainer:
@@ -73,6 +79,7 @@ class Trainer:
         self.flat = flat
         self.batches = batches
         self.batch_size = batch_size
+        self.n_steps = 0  # taken so far
         # A product and its two derivatives, each a multiplication and an addition.
         n_operations = 6 * n_products(objective.model) * batch_size
         self.n_threads = n_threads if n_operations > SMALL_STEP else 1
@@ -106,17 +113,20 @@ class Trainer:
     def epochs(self, n_epochs: int, schedule=warmup_cosine) -> Iterator[float]:
         """Yield the mean training loss of each epoch, after its last step."""
         n_batches, generator = self.n_batches, self.objective.generator
-        for epoch in range(n_epochs):
+        n_rows = len(self.batches.rows) / n_batches
+        last_step = self.n_steps + n_epochs * n_batches
+        for _ in range(n_epochs):
             self.objective.model.train()
             losses = []
             # Drawn before the steps, whose noise uses the same generator.
             batches = self.batches.shuffled(n_batches, generator)
             with isolated_torch(self.n_threads):
-                for step, batch in enumerate(batches, start=epoch * n_batches):
-                    factor = schedule(step, n_epochs * n_batches)
+                for batch in batches:
+                    factor = schedule(self.n_steps, last_step, n_rows)
                     loss = self.optimizer.step(
                         lambda b=batch: self.gradient(*b), factor
                     )
                     losses.append(loss)
+                    self.n_steps += 1
             # One transfer from the device for an epoch, not one for each step.
             yield float(torch.stack(losses).mean())

@@ -24,6 +24,7 @@ from skae.training._fit import (
     is_significantly_lower,
     resume_run,
     run_from_fitted,
+    training_attributes,
 )
 from skae.training._objective import Objective
 from skae.training._run import TrainingRun
@@ -202,8 +203,7 @@ def test_the_refit_takes_as_many_steps_as_the_best_epoch_of_the_first_run():
     result = fit(data_of(curve(400)), max_iter=20, batch_size=30)
     first, refit = result.runs
     n_epochs = first.best_iter * first.trainer.n_batches / refit.trainer.n_batches
-    n_refit = len(refit.loss_curve) - len(first.loss_curve)
-    assert n_refit == round(n_epochs)
+    assert len(refit.loss_curve) == round(n_epochs)
 
 
 def diverge(run):
@@ -231,10 +231,15 @@ def test_a_run_that_was_stopped_or_diverged_is_not_refitted(flag):
     assert len(result.runs) == (2 if flag == "reverted" else 1)
 
 
-def test_the_refit_shows_both_curves_one_after_the_other():
+def test_the_attributes_of_training_are_those_of_the_run_that_selected():
     first, refit = fit(data_of(curve(400)), max_iter=20).runs
-    assert refit.loss_curve[: len(first.loss_curve)] == first.loss_curve
-    assert refit.validation_loss_curve == first.validation_loss_curve
+    attributes = training_attributes(refit, "pca")
+    assert attributes["best_iter_"] == first.best_iter > 0
+    assert attributes["loss_curve_"] == first.loss_curve
+    assert attributes["validation_loss_curve_"] == first.validation_loss_curve
+    assert attributes["refit_loss_curve_"] == refit.loss_curve
+    assert attributes["n_iter_"] == 20 + len(refit.loss_curve)
+    assert training_attributes(first, "pca")["refit_loss_curve_"] == []
 
 
 @pytest.mark.parametrize("interrupted", [0, 1], ids=["first run", "refit"])

@@ -105,7 +105,9 @@ def random_sign(batch):
     return batch * torch.randn(len(batch), 1).sign()
 
 
-@pytest.mark.parametrize("noise", [*NOISES, random_sign], ids=str)
+@pytest.mark.parametrize(
+    "noise", [*NOISES, random_sign], ids=["gaussian", "masking", "swap", "callable"]
+)
 def test_validation_rows_have_the_same_noise_at_each_call(noise):
     trainer = trainer_of(noise=noise)
     before = torch.random.get_rng_state(), trainer.objective.generator.get_state()

@@ -11,7 +11,7 @@ from torch import nn
 from skae import MLP
 from skae.training._batches import Batches
 from skae.training._run import DIVERGENCE, EVALUATION_ROWS, BestState
-from skae.training._trainer import constant
+from skae.training._trainer import warmup_constant
 
 X = curve(60)
 NAN, INF = float("nan"), float("inf")
@@ -118,7 +118,7 @@ def test_curves_have_the_losses_of_all_epochs():
     run = follow(run_of(), [0.9, 0.5, 0.7], [0.8, 0.4, 0.3])
     assert run.validation_loss_curve == [0.9, 0.5, 0.7]
     assert run.loss_curve == [0.8, 0.4, 0.3]
-    assert not follow(run_without_validation(), [0.9]).validation_loss_curve
+    assert np.isnan(follow(run_without_validation(), [0.9]).validation_loss_curve).all()
 
 
 def test_an_epoch_starts_from_the_latest_state_not_from_the_one_that_is_loaded():
@@ -174,6 +174,26 @@ def test_without_validation_rows_the_training_loss_decides_when_a_run_ends():
 def test_epochs_that_improve_by_less_than_tol_are_still_the_best():
     run = follow(run_of(), [0.999, 0.998], tol=0.1)
     assert run.best_iter == 2
+
+
+def test_a_run_has_a_reason_why_it_stopped():
+    run = run_of()
+    assert run.stop_reason is None
+    assert follow(run, [0.5, 0.4]).stop_reason == "max_iter"
+    assert follow(run, [0.5, 0.6, 0.1], n_iter_no_change=2).stop_reason == "max_iter"
+    run = follow(run_of(), [0.5, 0.6, 0.7, 0.1], n_iter_no_change=2)
+    assert run.stop_reason == "n_iter_no_change"
+    assert follow(run_of(), [0.5, 11.0, 0.1]).stop_reason == "divergence"
+    run = run_of()
+    run.stopped = True
+    assert run.stop_reason == "callback"
+
+
+def test_validation_scores_are_shares_of_the_null_loss():
+    run = run_of()
+    assert run.validation_score(run.null_loss) == 0
+    assert run.validation_score(0.0) == 1
+    assert run_without_validation().validation_score(0.0) is None
 
 
 def test_a_callback_can_stop_a_run():
@@ -236,7 +256,7 @@ def test_progress_rises_with_the_planned_epochs():
 
 
 def test_without_a_planned_end_progress_is_complete():
-    assert progress_of(run_of(), 3, schedule=constant) == [1, 1, 1]
+    assert progress_of(run_of(), 3, schedule=warmup_constant) == [1, 1, 1]
 
 
 # Reverting.
@@ -351,11 +371,11 @@ def test_a_resumed_run_goes_on_as_if_it_had_not_paused():
     paused, once = run_of(), run_of()
     batches, validation = paused.trainer.batches, paused.validation
     for _ in range(2):
-        paused.schedule_epochs(2, constant)
+        paused.schedule_epochs(2, warmup_constant)
         train_all(paused)
         paused.free_data()
         paused.resume(batches, validation, paused.trainer.batch_size)
-    once.schedule_epochs(4, constant)
+    once.schedule_epochs(4, warmup_constant)
     train_all(once)
     assert paused.loss_curve == once.loss_curve
     assert paused.validation_loss_curve == once.validation_loss_curve
@@ -384,7 +404,7 @@ def test_the_start_of_a_resumed_run_is_the_fitted_model():
     # Two epochs, of which none is better than the fitted model on these rows
     losses = iter([0.1, 0.2, 0.3])
     run.trainer.objective.validation_loss = lambda batches: next(losses)
-    run.schedule_epochs(2, constant)
+    run.schedule_epochs(2, warmup_constant)
     train_all(run)
     assert run.start_loss == 0.1
     assert run.best_iter == 2
@@ -396,7 +416,7 @@ def test_a_resumed_run_reverts_to_the_fitted_model():
     run.resume(run.trainer.batches, None, 32)
     losses = iter([0.1, 0.2])
     run.trainer.objective.validation_loss = lambda batches: next(losses)
-    run.schedule_epochs(1, constant)
+    run.schedule_epochs(1, warmup_constant)
     train_all(run)
     run.revert_if_worse()
     assert run.reverted

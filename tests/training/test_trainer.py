@@ -11,7 +11,7 @@ from runs import data_of, start
 
 from skae import MLP, AutoencoderTransformer
 from skae.training import _trainer
-from skae.training._trainer import constant, warmup_cosine
+from skae.training._trainer import warmup_constant, warmup_cosine
 
 X = np.random.default_rng(0).random((53, 4))
 
@@ -39,21 +39,41 @@ def test_the_warm_up_takes_at_least_20_steps():
     assert 0 < warmup_cosine(0, 1) < 0.1
 
 
-def test_without_a_planned_end_the_learning_rate_is_constant():
-    assert constant(0, 10) == constant(9, 10) == 1
+def test_without_a_planned_end_the_learning_rate_is_constant_after_the_warm_up():
+    factors = [warmup_constant(step, 0, 64) for step in range(40)]
+    assert (np.diff(factors[:21]) > 0).all()
+    assert factors[20:] == [1.0] * 20
+
+
+@pytest.mark.parametrize("n_rows", [1, 10, 32, 64, 500])
+def test_without_a_planned_end_the_learning_rate_is_proportional_to_few_rows(n_rows):
+    assert warmup_constant(100, 0, n_rows) == min(1, n_rows / 64)
+
+
+def test_the_warm_up_goes_on_in_later_calls():
+    trainer, steps = trainer_of(batch_size=53), []
+
+    def schedule(step, n_steps, n_rows):
+        steps.append(step)
+        return 0.0
+
+    list(trainer.epochs(2, schedule))
+    list(trainer.epochs(1, schedule))
+    assert steps == [0, 1, 2]
 
 
 @pytest.mark.parametrize("batch_size", [53, 10])
 def test_the_schedule_is_that_of_all_steps_of_all_epochs(batch_size):
     trainer, steps = trainer_of(batch_size=batch_size), []
 
-    def schedule(step, n_steps):
-        steps.append((step, n_steps))
+    def schedule(step, n_steps, n_rows):
+        steps.append((step, n_steps, n_rows))
         return 0.0
 
     list(trainer.epochs(3, schedule))
     n_steps = 3 * math.ceil(53 / batch_size)
-    assert steps == [(step, n_steps) for step in range(n_steps)]
+    n_rows = 53 / math.ceil(53 / batch_size)
+    assert steps == [(step, n_steps, n_rows) for step in range(n_steps)]
 
 
 # Epochs.
@@ -78,7 +98,7 @@ def test_an_epoch_is_the_mean_loss_of_its_steps_on_every_row_once():
 def test_epochs_of_learning_rate_zero_change_nothing():
     trainer = trainer_of(alpha=1.0)
     before = trainer.flat.values.clone()
-    list(trainer.epochs(2, lambda step, n_steps: 0.0))
+    list(trainer.epochs(2, lambda step, n_steps, n_rows: 0.0))
     assert torch.equal(trainer.flat.values, before)
 
 
