@@ -56,7 +56,8 @@ def compare_reconstructions():
     """Print the variance lost for each data set and size; return the largest ratio."""
     print("Fraction of the variance of test rows that is lost")
     print(
-        f"{'data':15}{'rows':>6}{'size':>9}{'PCA':>9}{'autoencoder':>13}{'ratio':>8}  model"
+        f"{'data':15}{'rows':>6}{'size':>9}{'PCA':>9}{'autoencoder':>13}{'ratio':>8}"
+        "  fitted model"
     )
     worst = 0.0
     for name, (_, _, sizes) in DATASETS.items():

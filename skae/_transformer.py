@@ -479,10 +479,12 @@ class AutoencoderTransformer(
 
         The first call computes mean, scale and PCA's solution; later calls keep them.
         Its rows may not all be equal. The learning rate is constant. If the loss of the
-        rows is clearly higher afterwards, the model is left as it was, with a warning. Parameters of training, such as `learning_rate`
-        or `noise`, may be changed between calls; then, and after loading a saved model,
-        training continues with a new optimizer. Parameters of the model, such as
-        `n_components` or `regularizer`, may not.
+        rows is clearly higher afterwards, the model is left as it was, with a warning.
+
+        Parameters of training, such as `learning_rate` or `noise`, may be changed
+        between calls; then, and after loading a saved model, training continues with a
+        new optimizer. Parameters of the model, such as `n_components` or `regularizer`,
+        may not.
 
         Parameters
         ----------
