@@ -814,7 +814,10 @@ class AutoencoderTransformer(
                 "Sequences of different lengths cannot be compressed: rounded codes do "
                 "not keep the lengths. Fit on rows without NaN."
             )
-        return compress(self._codec, validate_rows(self, X), added_error, max_error)
+        # Scalars of narrower types would overflow.
+        max_error = None if max_error is None else float(max_error)
+        X = validate_rows(self, X)
+        return compress(self._codec, X, float(added_error), max_error)
 
     def decompress(self, data, *, max_bytes=2**30):
         """Return the rows that `compress` of this model has written.
