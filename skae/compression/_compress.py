@@ -42,6 +42,11 @@ RESERVED = 0.05
 MIN_STEP, MAX_STEP = 1e-300, 1e290
 
 
+# Extreme rows can overflow. Those without a finite error are stored exactly.
+QUIET = np.errstate(over="ignore", invalid="ignore")
+
+
+@QUIET
 def compress(codec, X, added_error: float, max_error: float | None) -> bytes:
     """Return rows as bytes.
 
@@ -72,6 +77,7 @@ def compress(codec, X, added_error: float, max_error: float | None) -> bytes:
     return pack(CompressedRows(levels, steps, *corrections), fingerprint(codec))
 
 
+@QUIET
 def decompress(codec, data: bytes, max_bytes: int) -> np.ndarray:
     """Return the rows in the shape seen in `fit` and in their float type.
 
@@ -131,13 +137,11 @@ class ErrorLimits:
     def of_mean(self, rows) -> float:
         """Return the largest mean error of rows, given by their indices or a mask."""
         mean = self.errors[rows].mean()
-        with np.errstate(over="ignore"):
-            return mean + self.added_error * max(mean, self.floor)
+        return mean + self.added_error * max(mean, self.floor)
 
     def of_each(self) -> np.ndarray:
         """Return the largest error of each row, shape (n_samples,)."""
-        with np.errstate(over="ignore"):
-            limits = (1 + self.added_error) * (self.errors + self.cutoff)
+        limits = (1 + self.added_error) * (self.errors + self.cutoff)
         return np.where(self.finite, limits, 0.0)
 
 
@@ -162,8 +166,7 @@ def extreme(values: np.ndarray) -> float:
 
 def variance(codec, X) -> float:
     """Return the mean variance of the columns of rows, in standardized units."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        variance = np.var(dense(X) / codec.scale, axis=0).mean()
+    variance = np.var(dense(X) / codec.scale, axis=0).mean()
     # Equal rows have no variance that rounding errors could be compared with.
     variance = variance if variance > 0 else MAX_VARIANCE
     return float(np.clip(variance, MIN_VARIANCE, MAX_VARIANCE))
@@ -274,8 +277,7 @@ def steps_of_width(width, curvature: np.ndarray, largest: np.ndarray) -> np.ndar
 
 def quantize(values: np.ndarray, steps) -> np.ndarray:
     """Return values as integers, in units of steps."""
-    with np.errstate(over="ignore"):
-        levels = np.rint(values / steps)
+    levels = np.rint(values / steps)
     return np.clip(levels, -MAX_LEVEL, MAX_LEVEL).astype(np.int64)
 
 
@@ -327,15 +329,13 @@ def correct(codec, X, codes, stored, max_error):
 
 def errors_of(rows, decoded, dtype) -> np.ndarray:
     """Return the absolute errors of decoded rows in a float type."""
-    with np.errstate(over="ignore"):
-        return np.abs(rows - cast_rows(decoded, dtype))
+    return np.abs(rows - cast_rows(decoded, dtype))
 
 
 def machine_difference(codec, decoded, rows):
     """Return how much another machine's reconstruction may differ from `decoded`."""
     magnitude = codec.scale + np.abs(decoded - codec.mean)
-    with np.errstate(over="ignore"):
-        spacing = np.spacing(np.abs(rows)).astype(np.float64)
+    spacing = np.spacing(np.abs(rows)).astype(np.float64)
     return MACHINE_DIFFERENCE[codec.module.offset.dtype] * magnitude + spacing
 
 
@@ -344,8 +344,7 @@ def quantized_residuals(rows, decoded, step, allowed, dtype):
 
     `allowed` is the largest error of each entry. All arrays have the same shape.
     """
-    with np.errstate(over="ignore"):
-        levels = quantize(rows - decoded, step)
+    levels = quantize(rows - decoded, step)
     error = errors_of(rows, decoded + levels * step, dtype)
     return np.where(error <= allowed, levels, EXACT)
 
@@ -358,8 +357,7 @@ def reconstruct(codec, compressed: CompressedRows) -> np.ndarray:
     for block, decoded in codec.decode_blocks(compressed.levels * compressed.steps):
         chosen = np.flatnonzero(corrected[block])
         end = start + len(chosen)
-        with np.errstate(over="ignore"):
-            decoded[chosen] += compressed.corrections[start:end] * compressed.step
+        decoded[chosen] += compressed.corrections[start:end] * compressed.step
         rows[block] = cast_rows(decoded, dtype)
         start = end
     fixed = rows[corrected]

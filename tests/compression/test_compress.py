@@ -307,6 +307,15 @@ def test_rows_without_a_finite_error_are_stored_exactly():
     np.testing.assert_array_equal(model.decompress(model.compress(rows)), rows)
 
 
+def test_rows_that_overflow_when_they_are_standardized_are_stored_exactly():
+    model, rows = fitted(surface() * 1e-20, n_components=2), surface() * 1e-20
+    before = model.reconstruction_error(rows).mean()
+    rows[7] = 1e300
+    back = model.decompress(model.compress(rows))
+    assert (back[7] == 1e300).all()
+    assert np.square(back - rows).mean() <= 1.02 * before
+
+
 # Every kind of row
 
 
