@@ -820,13 +820,14 @@ class AutoencoderTransformer(
             The rows. Many rows in one call take fewer bytes than in several calls.
 
         added_error : float, default=0.01
-            The share that rounding may add to the mean of `reconstruction_error(X)`.
-            Means below 1e-10 in standardized units are treated as 1e-10.
+            The share that rounding may add to the mean of `reconstruction_error(X)`
+            over all rows that are not extreme; see Notes.
 
         max_error : float or None, default=None
-            The largest absolute error of an entry, in the unit of the data. Rows with a
-            larger one are stored with a correction. With None there is no bound, and
-            the result is smallest.
+            The largest absolute error of an entry of any row, in the unit of the data.
+            Rows with a larger one are stored with a correction, and entries for which
+            a correction is not precise enough are stored exactly, so every bound can
+            be met. With None there is no bound, and the result is smallest.
 
         Returns
         -------
@@ -836,6 +837,25 @@ class AutoencoderTransformer(
         See Also
         --------
         AutoencoderTransformer.decompress : The inverse.
+
+        Notes
+        -----
+        `added_error` limits the mean error of the rows that are not extreme, so that
+        one extreme row cannot make the steps too coarse for the others. A row is
+        extreme if the largest magnitude of its code exceeds 5 times the 95th percentile
+        of this magnitude. Of the other rows, those are extreme as well whose error
+        without rounding, e, exceeds c, which is 5 times the 95th percentile of e.
+        A percentile is the value of a row, without interpolation.
+
+        The error of each row, extreme or not, is at most `(1 + added_error) * (e + c)`.
+        Rows with a larger one are stored exactly, and so are rows with a code or an
+        error that is not finite. If even the finest steps are too coarse for
+        `added_error`, the rows with the largest errors are stored exactly.
+
+        The mean and the percentile of e are treated as at least 1e-10 times the
+        variance of the rows in standardized units, which is clipped to [1e-10, 1] and
+        treated as 1 if it is 0. Errors are those before the rows are rounded to their
+        float type.
 
         Examples
         --------
@@ -858,7 +878,10 @@ class AutoencoderTransformer(
                 "Sequences of different lengths cannot be compressed: rounded codes do "
                 "not keep the lengths. Fit on rows without NaN."
             )
-        return compress(self._codec, validate_rows(self, X), added_error, max_error)
+        # Scalars of narrower types would overflow.
+        max_error = None if max_error is None else float(max_error)
+        X = validate_rows(self, X)
+        return compress(self._codec, X, float(added_error), max_error)
 
     def decompress(self, data, *, max_bytes=2**30):
         """Return the rows that `compress` of this model has written.

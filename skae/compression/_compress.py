@@ -4,6 +4,7 @@ Both functions take a fitted `Codec` and flat, validated rows.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -18,15 +19,34 @@ SAMPLE_ROWS = 2000  # the steps are chosen on a sample, then checked on all rows
 PROBE_DECODINGS = 20_000  # for the curvatures: fewer rows if there are many components
 PROBE = 0.25  # standard deviations by which the curvatures move a component
 MIN_CURVATURE = 1e-6  # of the largest curvature
-MIN_LOSS = 1e-10  # mean loss of rounding errors alone, in standardized units
 MAX_HALVINGS, NARROWING = 64, 0.9  # most halvings of a width; factor of a small change
+MIN_START, MAX_START = 1e-6, 1e6  # the search for a width starts between them
+
+# Rows are extreme beyond this multiple of this quantile of the errors or codes.
+EXTREME, QUANTILE = 5, 0.95
+
+# Mean loss of rounding errors alone, as a fraction of the variance of the rows in
+# standardized units, and bounds of that variance.
+MIN_LOSS = 1e-10
+MIN_VARIANCE, MAX_VARIANCE = 1e-10, 1.0
+
+# Steps are at least this fraction of the largest code, for which levels are integers
+# of 30 bits.
+FINEST = 2.0**-29
 
 # How much the reconstructions of two machines may differ, in standardized units, and
 # the share of max_error that corrections reserve for it.
 MACHINE_DIFFERENCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 RESERVED = 0.05
+# Steps of the corrections: 2**30 of them are in the range of float64.
+MIN_STEP, MAX_STEP = 1e-300, 1e290
 
 
+# Extreme rows can overflow. Those without a finite error are stored exactly.
+QUIET = np.errstate(over="ignore", invalid="ignore")
+
+
+@QUIET
 def compress(codec, X, added_error: float, max_error: float | None) -> bytes:
     """Return rows as bytes.
 
@@ -39,21 +59,25 @@ def compress(codec, X, added_error: float, max_error: float | None) -> bytes:
         The rows.
 
     added_error : float
-        Share that quantization may add to the mean loss.
+        Share that quantization may add to the mean loss of rows that are not extreme.
 
     max_error : float or None
         Largest absolute error of an entry, in the unit of the data.
     """
     # (n_samples, n_components)
     codes = codec.components(X)
-    # (n_components,)
-    steps = choose_steps(codec, X, codes, added_error)
+    limits = error_limits(codec, X, codes, added_error)
+    codes[~limits.finite] = 0.0  # these rows are stored exactly
+    # (n_components,), (n_samples,)
+    steps, errors = choose_steps(codec, X, codes, limits)
     # (n_samples, n_components)
     levels = quantize(codes, steps)
-    corrections = correct(codec, X, levels * steps, max_error)
+    stored = rows_above_limits(errors, limits)
+    corrections = correct(codec, X, levels * steps, stored, max_error)
     return pack(CompressedRows(levels, steps, *corrections), fingerprint(codec))
 
 
+@QUIET
 def decompress(codec, data: bytes, max_bytes: int) -> np.ndarray:
     """Return the rows in the shape seen in `fit` and in their float type.
 
@@ -75,56 +99,148 @@ def fingerprint(codec) -> bytes:
     return _format.fingerprint([*weights, codec.mean, np.array(codec.scale)])
 
 
+# Limits of the error
+
+
+@dataclass(frozen=True)
+class ErrorLimits:
+    """Limits of the errors of rows, which are the mean losses of their entries.
+
+    Attributes
+    ----------
+    errors : ndarray of shape (n_samples,)
+        Errors without quantization.
+
+    finite : ndarray of bool of shape (n_samples,)
+        Whether the code and the error of a row are finite.
+
+    counted : ndarray of bool of shape (n_samples,)
+        The rows whose mean error is limited: those that are not extreme.
+
+    cutoff : float
+        Errors above this are extreme.
+
+    floor : float
+        The mean error is treated as at least this.
+
+    added_error : float
+        Share that quantization may add.
+    """
+
+    errors: np.ndarray
+    finite: np.ndarray
+    counted: np.ndarray
+    cutoff: float
+    floor: float
+    added_error: float
+
+    def of_mean(self, rows) -> float:
+        """Return the largest mean error of rows, given by their indices or a mask."""
+        mean = self.errors[rows].mean()
+        return mean + self.added_error * max(mean, self.floor)
+
+    def of_each(self) -> np.ndarray:
+        """Return the largest error of each row, shape (n_samples,)."""
+        limits = (1 + self.added_error) * (self.errors + self.cutoff)
+        return np.where(self.finite, limits, 0.0)
+
+
+def error_limits(codec, X, codes, added_error) -> ErrorLimits:
+    """Return the limits of the errors of quantized rows."""
+    errors = row_losses(codec, X, codes)
+    finite = np.isfinite(errors) & np.isfinite(codes).all(axis=1)
+    counted = finite if finite.any() else np.ones_like(finite)
+    largest = np.abs(codes).max(axis=1)
+    counted = counted & ~(largest > extreme(largest[counted]))
+    floor = MIN_LOSS * variance(codec, X[evenly_spaced(counted, SAMPLE_ROWS)])
+    cutoff = max(extreme(errors[counted]), EXTREME * floor)
+    counted = counted & (errors <= cutoff)
+    return ErrorLimits(errors, finite, counted, cutoff, floor, added_error)
+
+
+def extreme(values: np.ndarray) -> float:
+    """Return the value above which values are extreme."""
+    # "lower", so that of two or more values the largest one has no influence.
+    return EXTREME * float(np.quantile(values, QUANTILE, method="lower"))
+
+
+def variance(codec, X) -> float:
+    """Return the mean variance of the columns of rows, in standardized units."""
+    variance = np.var(dense(X) / codec.scale, axis=0).mean()
+    # Equal rows have no variance that rounding errors could be compared with.
+    variance = variance if variance > 0 else MAX_VARIANCE
+    return float(np.clip(variance, MIN_VARIANCE, MAX_VARIANCE))
+
+
+def row_losses(codec, X, codes) -> np.ndarray:
+    """Return the mean loss of the entries of each row, infinite if it is NaN."""
+    losses = [losses.mean(axis=1) for _, losses in codec.losses(X, codes)]
+    return np.nan_to_num(np.concatenate(losses), nan=np.inf, posinf=np.inf)
+
+
+def rows_above_limits(errors: np.ndarray, limits: ErrorLimits) -> np.ndarray:
+    """Return which rows have to be stored exactly, of shape (n_samples,).
+
+    They are the rows with an error above their own limit, and as many of the largest
+    errors as the limit of the mean requires.
+    """
+    stored = ~(errors <= limits.of_each())
+    counted = np.flatnonzero(limits.counted)
+    # Zero if a row is stored exactly.
+    errors = np.where(stored, 0.0, errors)[counted]
+    limit = limits.of_mean(counted)
+    if not errors.mean() <= limit:
+        order = np.argsort(errors)
+        above = np.cumsum(errors[order]) > limit * len(counted)
+        stored[counted[order[above]]] = True
+    return stored
+
+
 # Quantization
 
 
-def choose_steps(codec, X, codes, added_error):
-    """Return the quantization step of each component, shape (n_components,).
+def choose_steps(codec, X, codes, limits: ErrorLimits):
+    """Return the quantization step of each component, and the errors of the rows.
 
-    They are as wide as `added_error` allows. The width is searched on a sample of the
-    rows, and then reduced until the loss of all rows is below its limit.
+    The steps are as wide as the limit of the mean error allows. The width is searched
+    on a sample of the rows, and then reduced until the mean over all rows that count
+    is below its limit.
     """
-    n_probe = max(100, PROBE_DECODINGS // codes.shape[1])
-    probe_loss = partial(mean_loss, codec, subsample(X, n_probe))
-    curvature = curvatures(probe_loss, subsample(codes, n_probe))
-    largest = np.abs(codes).max(axis=0)
-
-    sample = subsample(X, SAMPLE_ROWS), subsample(codes, SAMPLE_ROWS)
-    limit = loss_limit(codec, *sample, added_error)
+    probe = evenly_spaced(limits.counted, max(100, PROBE_DECODINGS // codes.shape[1]))
+    curvature = curvatures(partial(mean_loss, codec, X[probe]), codes[probe])
+    largest = np.abs(codes[limits.counted]).max(axis=0)
+    sample = evenly_spaced(limits.counted, SAMPLE_ROWS)
+    X_sample, codes_sample = X[sample], codes[sample]
 
     def sample_fits(width):
         steps = steps_of_width(width, curvature, largest)
-        return quantized_loss(codec, *sample, steps) <= limit
+        errors = quantized_losses(codec, X_sample, codes_sample, steps)
+        return errors.mean() <= limits.of_mean(sample)
 
-    width = max_width(sample_fits, start=np.sqrt(added_error))
-    limit_of_all = loss_limit(codec, X, codes, added_error)
+    start = np.sqrt(limits.added_error).clip(MIN_START, MAX_START)
+    width = max_width(sample_fits, start)
     for narrower in width * NARROWING ** np.arange(MAX_HALVINGS):
         steps = steps_of_width(narrower, curvature, largest)
-        if quantized_loss(codec, X, codes, steps) <= limit_of_all:
+        errors = quantized_losses(codec, X, codes, steps)
+        if errors[limits.counted].mean() <= limits.of_mean(limits.counted):
             break
-    return steps
+    return steps, errors
 
 
-def subsample(X, n_rows: int):
-    """Return at most n_rows rows, evenly spaced."""
-    return X[:: -(-X.shape[0] // n_rows)]
+def evenly_spaced(mask: np.ndarray, n_rows: int) -> np.ndarray:
+    """Return the indices of at most n_rows selected rows, evenly spaced."""
+    index = np.flatnonzero(mask)
+    return index[:: -(-len(index) // n_rows)]
 
 
 def mean_loss(codec, X, codes) -> float:
     """Return the mean loss between the entries of rows and of decoded codes."""
-    total = sum(losses.sum() for _, losses in codec.losses(X, codes))
-    return total / (X.shape[0] * X.shape[1])
+    return float(row_losses(codec, X, codes).mean())
 
 
-def loss_limit(codec, X, codes, added_error) -> float:
-    """Return the mean loss that quantization may reach."""
-    exact = mean_loss(codec, X, codes)
-    return exact + added_error * max(exact, MIN_LOSS)
-
-
-def quantized_loss(codec, X, codes, steps) -> float:
-    """Return the mean loss after the codes were rounded to multiples of steps."""
-    return mean_loss(codec, X, quantize(codes, steps) * steps)
+def quantized_losses(codec, X, codes, steps) -> np.ndarray:
+    """Return the mean loss of each row after rounding to multiples of steps."""
+    return row_losses(codec, X, quantize(codes, steps) * steps)
 
 
 def curvatures(loss: Callable, codes: np.ndarray) -> np.ndarray:
@@ -138,6 +254,9 @@ def curvatures(loss: Callable, codes: np.ndarray) -> np.ndarray:
     doubled = -2 * loss(codes)
     growth = [loss(codes + row) + loss(codes - row) + doubled for row in np.diag(move)]
     curvature = np.array(growth) / (2 * move**2)
+    # The losses of links overflow for large outputs.
+    finite = np.isfinite(curvature)
+    curvature[~finite] = curvature[finite].max(initial=0.0)
     floor = MIN_CURVATURE * curvature.max()
     return np.maximum(curvature, floor).clip(min=MIN_CURVATURE**2)
 
@@ -150,9 +269,10 @@ def steps_of_width(width, curvature: np.ndarray, largest: np.ndarray) -> np.ndar
     largest magnitude of each component. It bounds the steps: the levels must stay
     integers, and steps of more than twice as much round everything to zero anyway.
     """
-    finest, coarsest = largest / 2**26, np.where(largest > 0, 4 * largest, 1.0)
+    finest, coarsest = FINEST * largest, np.where(largest > 0, 4 * largest, 1.0)
     steps = np.clip(width / np.sqrt(curvature), finest, coarsest)
-    return np.maximum(steps.astype(np.float32), np.finfo(np.float32).tiny)
+    limits = np.finfo(np.float32)
+    return steps.clip(limits.tiny, limits.max).astype(np.float32)
 
 
 def quantize(values: np.ndarray, steps) -> np.ndarray:
@@ -181,35 +301,41 @@ def max_width(fits: Callable, start: float) -> float:
 # Corrections
 
 
-def correct(codec, X, codes, max_error):
-    """Return the corrections that bound the error of every entry.
+def correct(codec, X, codes, stored, max_error):
+    """Return the corrections of rows.
 
     They are the fields `corrected`, `corrections`, `step` and `exact` of
-    `CompressedRows`. There are none if `max_error` is None.
+    `CompressedRows`. They bound the error of every entry, unless `max_error` is None,
+    and restore the rows exactly that the mask `stored` selects.
     """
-    (n, d), dtype = X.shape, X.dtype
-    corrected = np.zeros(n, dtype=bool)
     if max_error is None:
-        return corrected, np.empty((0, d), dtype=np.int64), 1.0, np.empty(0, dtype)
-    step = 2 * (1 - RESERVED) * float(max_error)
+        exact = dense(X[stored]).astype(X.dtype)
+        return stored, np.full(exact.shape, EXACT), 1.0, exact.ravel()
+    corrected = stored.copy()
+    step = float(np.clip(2 * (1 - RESERVED) * max_error, MIN_STEP, MAX_STEP))
     corrections, exact = [], []
     for block, decoded in codec.decode_blocks(codes):
         rows = dense(X[block])
-        allowed = max_error - machine_difference(codec, decoded, rows.astype(dtype))
-        too_far = np.abs(rows - cast_rows(decoded, dtype)) > allowed
-        chosen = corrected[block] = too_far.any(axis=1)
+        allowed = max_error - machine_difference(codec, decoded, rows.astype(X.dtype))
+        near = errors_of(rows, decoded, X.dtype) <= allowed
+        chosen = corrected[block] = stored[block] | ~near.all(axis=1)
         rows, decoded, allowed = rows[chosen], decoded[chosen], allowed[chosen]
-        levels = quantized_residuals(rows, decoded, step, allowed, dtype)
+        levels = quantized_residuals(rows, decoded, step, allowed, X.dtype)
+        levels[stored[block][chosen]] = EXACT
         corrections.append(levels)
-        exact.append(rows[levels == EXACT].astype(dtype))
+        exact.append(rows[levels == EXACT].astype(X.dtype))
     return corrected, np.concatenate(corrections), step, np.concatenate(exact)
+
+
+def errors_of(rows, decoded, dtype) -> np.ndarray:
+    """Return the absolute errors of decoded rows in a float type."""
+    return np.abs(rows - cast_rows(decoded, dtype))
 
 
 def machine_difference(codec, decoded, rows):
     """Return how much another machine's reconstruction may differ from `decoded`."""
     magnitude = codec.scale + np.abs(decoded - codec.mean)
-    with np.errstate(over="ignore"):
-        spacing = np.spacing(np.abs(rows)).astype(np.float64)
+    spacing = np.spacing(np.abs(rows)).astype(np.float64)
     return MACHINE_DIFFERENCE[codec.module.offset.dtype] * magnitude + spacing
 
 
@@ -218,9 +344,8 @@ def quantized_residuals(rows, decoded, step, allowed, dtype):
 
     `allowed` is the largest error of each entry. All arrays have the same shape.
     """
-    with np.errstate(over="ignore"):
-        levels = quantize(rows - decoded, step)
-    error = np.abs(rows - cast_rows(decoded + levels * step, dtype))
+    levels = quantize(rows - decoded, step)
+    error = errors_of(rows, decoded + levels * step, dtype)
     return np.where(error <= allowed, levels, EXACT)
 
 

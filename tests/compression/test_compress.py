@@ -2,6 +2,7 @@
 
 import pickle
 import zlib
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from scipy import sparse
 from scipy.special import kl_div, rel_entr
 from sklearn.exceptions import NotFittedError
 
-from skae import MLP, AutoencoderTransformer, Ordered
+from skae import MLP, AutoencoderTransformer, Conv, Ordered
 from skae._codec import Codec
 from skae.compression import _compress
 from skae.compression._compress import (
@@ -18,11 +19,17 @@ from skae.compression._compress import (
     choose_steps,
     curvatures,
     decompress,
+    error_limits,
+    fingerprint,
     max_width,
     quantize,
-    quantized_loss,
+    quantized_losses,
+    row_losses,
     steps_of_width,
 )
+from skae.compression._format import unpack
+from skae.data._rows import dense
+from skae.data._validation import validate_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -91,6 +98,7 @@ def test_components_that_do_not_matter_are_rounded_to_zero(global_random_seed):
 class QuadraticCodec:
     """A codec of which the codes are the rows, with a weighted squared error."""
 
+    scale = 1.0
     weight = np.array([4.0, 1.0, 0.25])
 
     def losses(self, X, codes):
@@ -102,11 +110,24 @@ def test_steps_are_wider_where_the_decoder_is_less_sensitive(added_error):
     rng = np.random.default_rng(0)
     X, codec = rng.standard_normal((5000, 3)), QuadraticCodec()
     codes = X + rng.standard_normal((5000, 3))
-    steps = choose_steps(codec, X, codes, added_error)
+    limits = error_limits(codec, X, codes, added_error)
+    assert limits.counted.all()
+    steps, errors = choose_steps(codec, X, codes, limits)
     np.testing.assert_allclose(steps / steps[1], [0.5, 1.0, 2.0], rtol=1e-5)
-    before = quantized_loss(codec, X, codes, np.full(3, 1e-6))
-    added = quantized_loss(codec, X, codes, steps) / before - 1
+    np.testing.assert_array_equal(errors, quantized_losses(codec, X, codes, steps))
+    added = errors.mean() / row_losses(codec, X, codes).mean() - 1
     assert 0.5 * added_error < added <= added_error * (1 + 1e-6)
+
+
+def test_the_loss_of_a_link_may_overflow():
+    def loss(codes):
+        with np.errstate(over="ignore"):
+            return float(np.exp(codes @ [1e3, 1.0]).mean())
+
+    codes = np.array([[1.0, -1.0], [-1.0, 1.0]])
+    found = curvatures(lambda codes: loss(codes) + 0.5, codes)
+    assert np.isfinite(found).all()
+    assert (found > 0).all()
 
 
 @pytest.mark.parametrize("start", [1e-9, 1.0, 1e9])
@@ -155,6 +176,231 @@ def test_steps_chosen_on_a_sample_hold_for_all_rows(X, monkeypatch):
     back = model.decompress(model.compress(X))
     before = model.reconstruction_error(X).mean()
     assert before < np.square(X - back).mean() <= 1.01 * before
+
+
+# Extreme rows
+
+
+def surface(n=300):
+    """Return rows close to a plane."""
+    rng = np.random.default_rng(0)
+    rows = np.tanh(2 * rng.standard_normal((n, 2))) @ rng.standard_normal((2, 8))
+    return rows + 0.1 * rng.standard_normal(rows.shape)
+
+
+def counts():
+    return np.random.default_rng(0).poisson(3, (300, 6))
+
+
+def shares():
+    return np.random.default_rng(0).beta(0.5, 0.5, (300, 6))
+
+
+def scaled(rows, factor, row=7):
+    """Return a copy in which one row is multiplied by a factor."""
+    rows = rows.copy()
+    rows[row] *= factor
+    return rows
+
+
+@cache
+def fitted_once(loss, n_components, extreme):
+    data = {"poisson": counts, "log_loss": shares, "brier": shares}.get(loss, surface)
+    return fitted(scaled(data(), extreme), loss=loss, n_components=n_components)
+
+
+@pytest.mark.parametrize("n_components", [1, 2])
+@pytest.mark.parametrize("factor", [3, 10, 1e2, 1e4, 1e6, 1e8])
+@pytest.mark.parametrize("where", ["fit", "compress", "different direction"])
+def test_one_row_does_not_spoil_the_others(where, factor, n_components):
+    rows = scaled(surface(), factor)
+    if where == "different direction":
+        rows[7] = np.abs(rows[7]) * np.tile([1, -1], 4)
+    seen = factor if where == "fit" else 1
+    model = fitted_once("squared_error", n_components, seen)
+    others = np.arange(len(rows)) != 7
+    before = model.reconstruction_error(rows)[others].mean()
+    back = model.decompress(model.compress(rows, added_error=0.1))
+    after = np.square(back - rows)[others].mean()
+    # The row can be close to the limit of those that count.
+    assert after <= 1.15 * before
+
+
+@pytest.mark.parametrize("seen", [False, True])
+def test_one_row_does_not_spoil_a_perfect_reconstruction(seen):
+    X = np.random.default_rng(0).standard_normal((300, 2)) @ np.eye(2, 8)
+    rows = scaled(X, 1e4)
+    model = fitted(rows if seen else X, n_components=2, precision="float64")
+    back = model.decompress(model.compress(rows))
+    others = np.arange(len(rows)) != 7
+    error = np.square(back - rows)[others].mean()
+    limit = 1.01 * model.reconstruction_error(rows)[others].mean()
+    assert error <= limit + 1e-11 * X.var(axis=0).mean()
+
+
+def is_extreme(values):
+    return values > 5 * np.quantile(values, 0.95, method="lower")
+
+
+def assert_errors_as_documented(model, X, data, added_error):
+    """Check what `compress` documents for the errors of rows."""
+    codec, rows = model._codec, validate_rows(model, X)
+    shape = codec.n_components, len(codec.mean)
+    written = unpack(data, fingerprint(codec), shape, 2**30)
+    codes = codec.components(rows)
+    before = row_losses(codec, rows, codes)
+    after = row_losses(codec, rows, written.levels * written.steps)
+    after[written.corrected] = 0.0
+    finite = np.isfinite(before) & np.isfinite(codes).all(axis=1)
+    assert written.corrected[~finite].all()
+    counted = np.flatnonzero(finite)
+    counted = counted[~is_extreme(np.abs(codes[counted]).max(axis=1))]
+    variance = np.var(dense(rows[counted]) / codec.scale, axis=0).mean()
+    least = 1e-10 * np.clip(variance or 1.0, 1e-10, 1)
+    limit = 5 * max(np.quantile(before[counted], 0.95, method="lower"), least)
+    counted = counted[before[counted] <= limit]
+    mean = before[counted].mean()
+    rounding = 1 + 1e-6
+    with np.errstate(over="ignore"):
+        limit_of_mean = rounding * (mean + added_error * max(mean, least))
+        each = rounding * (1 + added_error) * (before + limit)
+    assert after[counted].mean() <= limit_of_mean
+    assert (after <= each).all()
+
+
+LINKED = ["poisson", "log_loss", "brier"]
+ALL_LOSSES = ["squared_error", "absolute_error", "huber", *LINKED]
+
+
+@pytest.mark.parametrize("added_error", [1e-300, 1e-9, 0.01, 0.3, 1e100])
+@pytest.mark.parametrize("factor", [1, 30, 1e5, 1e20, 1e200])
+@pytest.mark.parametrize("loss", ALL_LOSSES)
+def test_errors_are_those_that_are_documented(loss, factor, added_error):
+    model = fitted_once(loss, 2, 1)
+    data = {"poisson": counts, "log_loss": shares, "brier": shares}.get(loss, surface)
+    rows = scaled(data().astype(float), factor)
+    compressed = model.compress(rows, added_error=added_error)
+    assert np.isfinite(model.decompress(compressed)).all()
+    assert_errors_as_documented(model, rows, compressed, added_error)
+
+
+@pytest.mark.parametrize("n_extreme", [2, 10])
+def test_a_few_extreme_rows_do_not_count(n_extreme):
+    model = fitted_once("squared_error", 2, 1)
+    rows = surface()
+    rows[:n_extreme] *= 1e6 * np.arange(1, n_extreme + 1)[:, np.newaxis]
+    data = model.compress(rows)
+    assert_errors_as_documented(model, rows, data, 0.01)
+    assert len(data) < len(model.compress(surface())) + 100 * n_extreme
+
+
+@pytest.mark.parametrize("factor", [1e5, 1e100])
+def test_counts_with_an_extreme_row_are_compressed(factor):
+    rows = counts().astype(float)
+    for model in (fitted_once("poisson", 2, 1), fitted(scaled(rows, 1e5))):
+        back = model.decompress(model.compress(scaled(rows, factor)))
+        assert len(np.unique(back, axis=0)) > 30
+
+
+def test_rows_without_a_finite_error_are_stored_exactly():
+    model, rows = fitted_once("poisson", 2, 1), counts() * 1e30
+    np.testing.assert_array_equal(model.decompress(model.compress(rows)), rows)
+
+
+def test_rows_that_overflow_when_they_are_standardized_are_stored_exactly():
+    model, rows = fitted(surface() * 1e-20, n_components=2), surface() * 1e-20
+    before = model.reconstruction_error(rows).mean()
+    rows[7] = 1e300
+    back = model.decompress(model.compress(rows))
+    assert (back[7] == 1e300).all()
+    assert np.square(back - rows).mean() <= 1.02 * before
+
+
+# Every kind of row
+
+
+def tokens():
+    return np.random.default_rng(0).integers(0, 9, (200, 5))
+
+
+def sparse_rows():
+    return sparse.random_array((200, 12), density=0.2, rng=0, format="csr")
+
+
+KINDS = {
+    "numbers": lambda: (surface(), {}),
+    "float32": lambda: (surface().astype(np.float32), {}),
+    "float16": lambda: (surface().astype(np.float16), {}),
+    "integers": lambda: (counts(), {}),
+    "counts": lambda: (counts(), {"loss": "poisson"}),
+    "binary": lambda: (counts() > 3, {"loss": "log_loss"}),
+    "sparse": lambda: (sparse_rows(), {}),
+    "tokens": lambda: (tokens(), {"loss": "cross_entropy"}),
+    "images": lambda: (
+        surface(8 * 60).reshape(60, 1, 8, 8),
+        {"network": Conv(channels=(4,))},
+    ),
+    "series": lambda: (surface(5 * 60).reshape(60, 5, 8), {}),
+    "one component": lambda: (surface(), {"n_components": 1}),
+    "constant": lambda: (np.full((30, 3), 7.5), {}),
+    "two values": lambda: (np.repeat([[0.0, 1.0], [2.0, 0.0]], 50, axis=0), {}),
+    "large mean": lambda: (surface() + 1e9, {}),
+    "small": lambda: (surface() * 1e-100, {}),
+    "large": lambda: (surface() * 1e100, {}),
+}
+BOUNDS = [1e-300, 1e-6, 1 / 3, 0.5, 1, np.float16(2), 1e20, 1e308]
+
+
+@cache
+def fitted_kind(name):
+    X, options = KINDS[name]()
+    return X, fitted(X, **{"n_components": 2, **options})
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, None])
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_of_row_is_decompressed_within_max_error(name, n_rows):
+    X, model = fitted_kind(name)
+    X = X[:n_rows]
+    rows = X.toarray() if sparse.issparse(X) else X
+    for max_error in [None, *BOUNDS]:
+        back = model.decompress(model.compress(X, max_error=max_error))
+        assert back.shape == rows.shape
+        assert np.isfinite(back).all()
+        if X.dtype.kind == "f":
+            assert back.dtype == X.dtype
+        if max_error is not None:
+            error = np.abs(back.astype(float) - rows.astype(float)).max()
+            assert error <= max_error
+
+
+@pytest.mark.parametrize("added_error", [1e-300, 0.01, 1 / 3, 1e100, 1e308])
+@pytest.mark.parametrize("name", KINDS)
+def test_errors_of_every_kind_of_row_are_those_that_are_documented(name, added_error):
+    X, model = fitted_kind(name)
+    data = model.compress(X, added_error=added_error)
+    assert np.isfinite(model.decompress(data)).all()
+    assert_errors_as_documented(model, X, data, added_error)
+
+
+@pytest.mark.parametrize("max_error", BOUNDS)
+@pytest.mark.parametrize("loss", ALL_LOSSES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_max_error_holds_for_extreme_rows(dtype, loss, max_error):
+    model = fitted_once(loss, 2, 1)
+    data = {"poisson": counts, "log_loss": shares, "brier": shares}.get(loss, surface)
+    rows = data().astype(dtype)
+    largest = min(float(np.finfo(dtype).max), 1e300)
+    rows[3], rows[4], rows[5] = largest, 0.0, np.finfo(dtype).tiny
+    rows[6, 2], rows[7] = largest / 2, np.minimum(6e4, 1e4 * rows[7].astype(float))
+    back = model.decompress(model.compress(rows, max_error=max_error))
+    assert back.dtype == dtype
+    # Halved, since a difference of two numbers can overflow.
+    error = np.abs(back.astype(float) / 2 - rows.astype(float) / 2).max()
+    assert error <= max_error / 2
+
+
+# Size
 
 
 def test_larger_errors_take_fewer_bytes(model, X):
