@@ -134,6 +134,29 @@ LOG = Link(torch.exp, np.log, np.reciprocal, high=np.inf)
 
 
 @dataclass(frozen=True)
+class Transform:
+    """Function of the data that the encoder reads in place of the data.
+
+    Attributes
+    ----------
+    array, tensor : callable
+        The function of an array, and of a tensor. Zeros must remain zeros, so that
+        sparse matrices remain sparse.
+
+    slope : callable
+        Its derivative (of an array).
+    """
+
+    array: Callable
+    tensor: Callable
+    slope: Callable
+
+
+# The magnitudes of counts can differ by orders: their squares are dominated by a few.
+LOG1P = Transform(np.log1p, torch.log1p, lambda x: 1 / (1 + x))
+
+
+@dataclass(frozen=True)
 class StandardizedLoss:
     """A loss of outputs and targets in standardized units.
 
@@ -151,6 +174,9 @@ class StandardizedLoss:
     vocabulary : None
         The rows are numbers, not tokens.
 
+    transform : None
+        The encoder reads the standardized rows themselves.
+
     shrinkages : tuple of float
         Factors of PCA's reconstruction that are tried before training. Here the output
         is PCA's reconstruction itself, so there is only the factor 1.
@@ -160,6 +186,7 @@ class StandardizedLoss:
     power: int = 0
     domain = (-np.inf, np.inf)
     vocabulary = None
+    transform = None
     shrinkages = (1.0,)
 
     def linearize(self, mean: np.ndarray, scale: float):
@@ -171,7 +198,7 @@ class StandardizedLoss:
             Mean of the rows.
 
         scale : float
-            Scale of the rows.
+            Scale of the encoder's inputs.
 
         Returns
         -------
@@ -204,7 +231,7 @@ class LinkedLoss:
     """A loss of data that a link function relates to the output.
 
     The output before training is PCA's reconstruction, mapped by the tangent of the
-    link at the mean.
+    link at the mean. With a transform, PCA is that of the transformed data.
 
     Attributes
     ----------
@@ -216,6 +243,9 @@ class LinkedLoss:
 
     domain : tuple of float
         The interval of valid data.
+
+    transform : Transform or None, default=None
+        The encoder reads the standardized values of this function of the data.
 
     power : int
         The loss has no unit.
@@ -230,13 +260,17 @@ class LinkedLoss:
     elementwise: Callable
     link: Link
     domain: tuple[float, float]
+    transform: Transform | None = None
     power = 0
     vocabulary = None
     shrinkages = SHRINKAGES
 
     def linearize(self, mean: np.ndarray, scale: float):
         """Return offset and slope of the tangent of the link at the mean."""
-        return self.link.offset(mean), scale * self.link.tangent(mean)
+        slope = scale * self.link.tangent(mean)
+        if self.transform is not None:
+            slope /= self.transform.slope(mean)
+        return self.link.offset(mean), slope
 
     def target(self, rows, mean, scale):
         """Return the data that standardized rows stand for."""
@@ -285,6 +319,7 @@ class CrossEntropy(Part):
     elementwise = staticmethod(cross_entropy)
     power = 0
     domain = (-np.inf, np.inf)  # the layout of rows validates tokens
+    transform = None
     shrinkages = SHRINKAGES
 
     def __init__(self, n_tokens: str | int = "auto"):
@@ -320,7 +355,7 @@ LOSSES = {
     "huber": StandardizedLoss(huber, power=2),
     "log_loss": LinkedLoss(log_loss, LOGIT, domain=(0, 1)),
     "brier": LinkedLoss(brier, LOGIT, domain=(0, 1)),
-    "poisson": LinkedLoss(poisson, LOG, domain=(0, np.inf)),
+    "poisson": LinkedLoss(poisson, LOG, domain=(0, np.inf), transform=LOG1P),
     "cross_entropy": CrossEntropy(),
 }
 

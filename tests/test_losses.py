@@ -10,7 +10,7 @@ from sklearn import metrics
 from sklearn.datasets import load_digits
 
 from skae import MLP, AutoencoderTransformer, CrossEntropy
-from skae.losses import LOSSES, StandardizedLoss, as_loss, cross_entropy
+from skae.losses import LOG1P, LOSSES, StandardizedLoss, as_loss, cross_entropy
 
 LINKED = [name for name in NUMERIC_LOSSES if hasattr(LOSSES[name], "link")]
 STANDARDIZED = [name for name in NUMERIC_LOSSES if name not in LINKED]
@@ -135,10 +135,20 @@ def test_the_tangent_equals_finite_differences(name):
 def test_linearized_outputs_reconstruct_rows_close_to_the_mean(name):
     loss, mean, scale = NUMERIC_LOSSES[name], np.array([0.2, 0.5, 0.9]), 0.3
     offset, slope = loss.linearize(mean, scale)
-    rows = np.array([[1e-4, -1e-4, 1e-4]])  # standardized
-    output = torch.from_numpy(offset + slope * rows)
+    inputs = np.array([[1e-4, -1e-4, 1e-4]])  # standardized
+    output = torch.from_numpy(offset + slope * inputs)
     data = loss.reconstruction(output, mean, scale)
-    assert_allclose((data - mean) / scale, rows, rtol=1e-3)
+    if loss.transform is not None:
+        data, mean = loss.transform.array(data), loss.transform.array(mean)
+    assert_allclose((data - mean) / scale, inputs, rtol=1e-3)
+
+
+def test_the_slope_of_a_transform_is_its_derivative():
+    x, step = np.array([0.0, 0.5, 20.0]), 1e-6
+    difference = (LOG1P.array(x + step) - LOG1P.array(x - step)) / (2 * step)
+    assert_allclose(LOG1P.slope(x), difference, rtol=1e-6)
+    assert_allclose(LOG1P.tensor(torch.from_numpy(x)), LOG1P.array(x))
+    assert LOG1P.array(np.zeros(1)) == 0
 
 
 @pytest.mark.parametrize("name", LINKED)

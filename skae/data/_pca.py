@@ -6,6 +6,7 @@ results are deterministic.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import linalg, sparse
@@ -62,14 +63,17 @@ class PCASolution:
         been trained.
 
     deviations : ndarray of shape (n_components,) or None
-        Standard deviations along the axes, in the unit of the data.
+        Standard deviations along the axes, in the unit of the encoder's inputs.
 
     output_mean : ndarray of shape (n_outputs,) or None
         The mean as the loss compares it: `mean`, or for tokens the frequency of each
         token at each step.
 
-    embedding : TokenEmbedding or None, default=None
-        Maps from tokens and to logits; None for rows of numbers.
+    embedding : TokenEmbedding, CountEmbedding or None, default=None
+        Maps from rows and to outputs; None if these are standardized rows.
+
+    input_scale : float
+        Scale of the encoder's inputs: `scale`, or for counts that of their logarithms.
     """
 
     mean: np.ndarray
@@ -77,7 +81,12 @@ class PCASolution:
     axes: np.ndarray | None = None
     deviations: np.ndarray | None = None
     output_mean: np.ndarray | None = None
-    embedding: TokenEmbedding | None = None
+    embedding: Any = None
+
+    @property
+    def input_scale(self) -> float:
+        """Scale of the encoder's inputs."""
+        return getattr(self.embedding, "input_scale", self.scale)
 
 
 def fit_pca(X, weight, n_components):

@@ -12,13 +12,16 @@ from skae.data._layout import Layout, NumericLayout, PaddedLayout, TokenLayout
 class InputAdapter(nn.Module):
     """Adapter of numeric rows: inputs and outputs are unchanged.
 
+    For a loss with a transform, inputs are the standardized values of the transform,
+    and outputs are bounded by the largest values of the data.
+
     Parameters
     ----------
     layout : Layout
         The layout of a row.
 
-    elementwise : callable
-        `elementwise(output, target)`, the loss of each entry.
+    loss : loss
+        The loss, with `elementwise(output, target)`, the loss of each entry.
 
     Attributes
     ----------
@@ -31,11 +34,27 @@ class InputAdapter(nn.Module):
         (n_samples, n_outputs).
     """
 
-    def __init__(self, layout: Layout, elementwise: Callable):
+    def __init__(self, layout: Layout, loss):
         super().__init__()
-        self.elementwise = elementwise
-        self.read = nn.Identity()
-        self.write = nn.Identity()
+        self.elementwise = loss.elementwise
+        self.read: nn.Module = nn.Identity()
+        self.write: nn.Module = nn.Identity()
+        if loss.transform is not None:
+            self.read = TransformedInputs(layout.n_features, loss)
+            self.write = BoundedOutputs(layout.n_features, loss)
+
+    @torch.no_grad()
+    def initialize(self, embedding) -> None:
+        """Set the buffers of a loss with a transform.
+
+        Parameters
+        ----------
+        embedding : CountEmbedding
+            Moments of the data.
+        """
+        for module in self.modules():
+            if isinstance(module, TransformedInputs | BoundedOutputs):
+                module.initialize(embedding)
 
     def losses(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the loss of each entry, shape (n_samples, n_features)."""
@@ -49,9 +68,9 @@ class InputAdapter(nn.Module):
 class PaddedAdapter(InputAdapter):
     """Padded sequences: NaN are read as the mean, and masked out of the loss."""
 
-    def __init__(self, layout: PaddedLayout, elementwise: Callable):
-        super().__init__(layout, elementwise)
-        self.read = ZeroPadding()
+    def __init__(self, layout: PaddedLayout, loss):
+        super().__init__(layout, loss)
+        self.read = nn.Sequential(self.read, ZeroPadding())
 
     def losses(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the loss of each entry; NaN after the end of a sequence."""
@@ -68,8 +87,8 @@ class TokenAdapter(InputAdapter):
     Both maps start with a shared table of embeddings; see `initialize`.
     """
 
-    def __init__(self, layout: TokenLayout, elementwise: Callable):
-        super().__init__(layout, elementwise)
+    def __init__(self, layout: TokenLayout, loss):
+        super().__init__(layout, loss)
         self.read = TokenEmbeddings(layout)
         self.write = TokenLogits(layout)
 
@@ -86,6 +105,70 @@ class TokenAdapter(InputAdapter):
         self.read.table.copy_(torch.from_numpy(embedding.table))
         self.read.mean.copy_(torch.from_numpy(embedding.mean))
         self.write.logits.copy_(torch.from_numpy(embedding.logits))
+
+
+class TransformedInputs(nn.Module):
+    """Standardized values of a function of the data, such as its logarithm.
+
+    Parameters
+    ----------
+    n_features : int
+        Number of entries of a row.
+
+    loss : loss
+        The loss, with `target(rows, mean, scale)` and `transform`.
+    """
+
+    def __init__(self, n_features: int, loss):
+        super().__init__()
+        self.loss = loss
+        for name in ("row_mean", "mean"):
+            self.register_buffer(name, torch.zeros(n_features, dtype=torch.float64))
+        for name in ("row_scale", "scale"):
+            self.register_buffer(name, torch.ones((), dtype=torch.float64))
+
+    def initialize(self, embedding) -> None:
+        """Set the moments of rows and of transformed rows."""
+        self.row_mean.copy_(torch.from_numpy(embedding.mean))
+        self.mean.copy_(torch.from_numpy(embedding.input_mean))
+        self.row_scale.fill_(embedding.scale)
+        self.scale.fill_(embedding.input_scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return inputs of shape (n_samples, n_features)."""
+        data = self.loss.target(x, self.row_mean, self.row_scale)
+        return (self.loss.transform.tensor(data) - self.mean) / self.scale
+
+
+class BoundedOutputs(nn.Module):
+    """Outputs of which the reconstruction is at most twice the data's maximum.
+
+    The exponential of a larger output would exceed everything that the data contain.
+    Gradients are those of the outputs without the bound, which they lower.
+
+    Parameters
+    ----------
+    n_features : int
+        Number of entries of a row.
+
+    loss : loss
+        The loss, with a link.
+    """
+
+    def __init__(self, n_features: int, loss):
+        super().__init__()
+        self.link = loss.link
+        self.register_buffer("room", torch.zeros(n_features, dtype=torch.float64))
+
+    def initialize(self, embedding) -> None:
+        """Set the largest outputs, as distances from those for the mean."""
+        bound = self.link.offset(2 * embedding.highest)
+        room = bound - self.link.offset(embedding.mean)
+        self.room.copy_(torch.from_numpy(room))
+
+    def forward(self, output: Tensor) -> Tensor:
+        """Return bounded outputs, without the offset, (n_samples, n_features)."""
+        return output - (output - self.room).clamp(min=0).detach()
 
 
 class ZeroPadding(nn.Module):

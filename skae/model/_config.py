@@ -97,13 +97,13 @@ class ModelConfig:
         with torch.device("cpu"), SeededDispatch(torch.Generator().manual_seed(seed)):
             model = self._assemble(check=True)
             # The constant model reconstructs the mean.
-            offset, _ = model.loss.linearize(pca.output_mean, pca.scale)
+            offset, _ = model.loss.linearize(pca.output_mean, pca.input_scale)
             model.offset += torch.from_numpy(offset)
             if pca.embedding is not None:
                 model.adapter.initialize(pca.embedding)
             # In float64, before the conversion to the model's type.
             if self.init == "pca":
-                deviations = pca.deviations / pca.scale
+                deviations = pca.deviations / pca.input_scale
                 model.regularizer.initialize(deviations, pca.axes.shape[1])
                 encoder_axes, decoder_axes = linear_maps(model, pca)
                 model.encoder.axes = torch.nn.Parameter(encoder_axes)
@@ -143,7 +143,7 @@ class ModelConfig:
             check_elementwise(loss.elementwise)
         regularizer = as_regularizer(self.regularizer)
         return Autoencoder(
-            adapter=ADAPTERS[type(self.layout)](self.layout, loss.elementwise),
+            adapter=ADAPTERS[type(self.layout)](self.layout, loss),
             encoder=encoder,
             decoder=decoder,
             offset=torch.zeros(self.layout.n_outputs, dtype=torch.float64),
@@ -187,8 +187,8 @@ def linear_maps(model: Autoencoder, pca: PCASolution, shrinkage: float = 1.0):
         and by the shrinkage.
     """
     # In standardized units.
-    deviations, n_inputs = pca.deviations / pca.scale, pca.axes.shape[1]
-    slope = model.loss.linearize(pca.output_mean, pca.scale)[1] * shrinkage
+    deviations, n_inputs = pca.deviations / pca.input_scale, pca.axes.shape[1]
+    slope = model.loss.linearize(pca.output_mean, pca.input_scale)[1] * shrinkage
     to_codes, to_scores = model.regularizer.pca_factors(deviations, n_inputs)
     # (n_components, n_inputs) and (n_inputs, n_components)
     return (

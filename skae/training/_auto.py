@@ -9,8 +9,10 @@ import torch
 from sklearn.base import clone
 
 from skae._base import Part
+from skae.data._counts import transformed
 from skae.data._pca import n_axes_for_share
 from skae.data._validation import TrainingData
+from skae.losses import as_loss
 from skae.model._config import ModelConfig
 from skae.regularizers._ordered import Ordered
 from skae.training._optimizers import OptimizerSpec, as_optimizer
@@ -249,10 +251,13 @@ def model_config(params: dict, data: TrainingData, dtype: str) -> ModelConfig:
     """Return the configuration of the model, with clones of its parts."""
     n_rows, layout = data.X.shape[0], data.layout.for_network(params["network"])
     k, regularizer = params["n_components"], params["regularizer"]
+    loss = clone(params["loss"], safe=False)
     if k < 1:
         # PCA's number is an upper bound; fewer may suffice after training.
         weight = np.ones(n_rows) if data.sample_weight is None else data.sample_weight
-        k = n_axes_for_share(layout.as_matrix(data.X, weight), weight, k)
+        matrix, transform = layout.as_matrix(data.X, weight), as_loss(loss).transform
+        matrix = matrix if transform is None else transformed(matrix, transform)
+        k = n_axes_for_share(matrix, weight, k)
         regularizer = Ordered() if regularizer is None else regularizer
     elif k > layout.n_lengths:
         k -= layout.n_lengths
@@ -269,7 +274,7 @@ def model_config(params: dict, data: TrainingData, dtype: str) -> ModelConfig:
         n_components=int(k),
         n_samples=n_rows,
         network=network,
-        loss=clone(params["loss"], safe=False),
+        loss=loss,
         noise=clone(params["noise"], safe=False),
         regularizer=clone(regularizer, safe=False),
         init=params["init"],

@@ -10,9 +10,11 @@ import torch
 from scipy import stats
 
 from skae._generation import prior_codes
+from skae.data._counts import fit_input_pca
 from skae.data._pca import PCASolution
 from skae.data._rows import StandardizedRows
 from skae.data._validation import TrainingData
+from skae.losses import as_loss
 from skae.model._autoencoder import LinearSkip
 from skae.model._config import linear_maps
 from skae.noise import as_noise
@@ -26,6 +28,7 @@ from skae.training._trainer import Trainer, warmup_constant, warmup_cosine
 REFIT_ROWS = 5000  # below this number, the model is fitted again on all rows
 # Significance levels of the t-test against PCA. Few rows may lack the outliers.
 LEVEL, LEVEL_OF_FEW_ROWS, FEW_ROWS = 0.025, 0.005, 50
+SHRINKAGE_ROWS = 10_000  # on which the decoder's shrinkage is selected
 SUMMARY_ROWS = 500  # on which shrinkages and explained shares are computed
 SUMMARY_DECODINGS = 10_000  # rows times components: fewer rows for many components
 STORED_CODES = 1000  # of the training rows, from which `sample` learns a density
@@ -143,7 +146,8 @@ def start_at_pca(data: TrainingData, params: ResolvedParams) -> TrainingRun:
     # Mean, scale and axes must not depend on the validation rows.
     weight[params.validation_index] = 0
     n_axes = config.n_components if config.init == "pca" else 0
-    pca = config.layout.fit_pca(data.X, weight, n_axes)
+    transform = as_loss(config.loss).transform
+    pca = fit_input_pca(config.layout, data.X, weight, n_axes, transform)
     model = config.build(params.seed, pca).to(params.device)
     return start_run(model, pca, data, params)
 
@@ -211,7 +215,7 @@ def shrink_decoder(objective: Objective, pca: PCASolution, batches: Batches) -> 
     if not isinstance(model.decoder, LinearSkip):
         return
     # The decoder's axes are linear in the shrinkage; nothing else is built anew.
-    rows, losses = batches.sample(SUMMARY_ROWS), {}
+    rows, losses = batches.sample(SHRINKAGE_ROWS), {}
     for shrinkage in model.loss.shrinkages:
         model.decoder.axes.copy_(linear_maps(model, pca, shrinkage)[1])
         losses[shrinkage] = objective.validation_loss(rows)

@@ -25,8 +25,8 @@ from skae.losses import (
     poisson,
     squared_error,
 )
-from skae.model._adapters import InputAdapter
-from skae.model._autoencoder import LinearSkip
+from skae.model._adapters import BoundedOutputs, InputAdapter
+from skae.model._autoencoder import Autoencoder, LinearSkip
 from skae.networks._layers import HeLinear
 from skae.networks._mlp import FullyConnected
 from skae.training._objective import Objective
@@ -275,10 +275,11 @@ class ManualGradient:
             x = torch.empty_like(rows, dtype=self.objective.compute_dtype)
             encoder = lay_out(model.encoder, Buffer(x, None))
             decoder = lay_out(model.decoder, encoder.output)
-            self.steps[n_rows] = x, join(encoder, decoder, model.offset, rows.dtype)
+            self.steps[n_rows] = x, join(encoder, decoder, model, rows.dtype)
         x, (output, forward, backward) = self.steps[n_rows]
         # The noise is drawn for every batch anew.
-        x.copy_(model.noise.corrupt(rows, self.objective.generator))
+        inputs = model.adapter.read(rows)
+        x.copy_(model.noise.corrupt(inputs, self.objective.generator))
         for operation in forward:
             operation()
         loss = loss_and_grad(
@@ -296,10 +297,10 @@ class ManualGradient:
 def join(
     encoder: ForwardBackward,
     decoder: ForwardBackward,
-    offset: Tensor,
+    model: Autoencoder,
     dtype: torch.dtype,
 ) -> ForwardBackward:
-    """Return the operations of both networks, with the output in a type."""
+    """Return the operations of a model's networks, with the output in a type."""
     steps = ForwardBackward(
         decoder.output,
         encoder.forward + decoder.forward,
@@ -307,9 +308,13 @@ def join(
     )
     if steps.output.value.dtype != dtype:
         steps = cast_output(steps, dtype)
+    output, write = steps.output.value, model.adapter.write
+    # The bound does not change the gradient.
+    if isinstance(write, BoundedOutputs):
+        steps.forward.append(partial(torch.minimum, output, write.room, out=output))
     # It is zero in standardized units.
-    if offset.any():
-        steps.forward.append(partial(steps.output.value.add_, offset))
+    if model.offset.any():
+        steps.forward.append(partial(output.add_, model.offset))
     return steps
 
 

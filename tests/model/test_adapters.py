@@ -6,9 +6,10 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from parts import NUMERIC_LOSSES, generator
 
-from skae import MLP, AutoencoderTransformer
+from skae import MLP, AutoencoderTransformer, CrossEntropy
+from skae.data._counts import fit_input_pca
 from skae.data._layout import Layout, NumericLayout, PaddedLayout, TokenLayout
-from skae.losses import cross_entropy, squared_error
+from skae.losses import as_loss
 from skae.model._adapters import (
     ADAPTERS,
     InputAdapter,
@@ -18,6 +19,7 @@ from skae.model._adapters import (
 )
 from skae.training._optimizers import FlatParameters
 
+SQUARED_ERROR = as_loss("squared_error")
 TARGET = torch.tensor([[0.5, torch.nan, torch.nan], [0.5, 0.2, torch.nan]]).double()
 
 
@@ -29,19 +31,19 @@ def test_every_layout_has_an_adapter():
 
 
 def test_numbers_are_read_and_written_as_they_are():
-    adapter, x = InputAdapter(NumericLayout((3,)), squared_error), torch.rand(4, 3)
+    adapter, x = InputAdapter(NumericLayout((3,)), SQUARED_ERROR), torch.rand(4, 3)
     assert adapter.read(x) is adapter.write(x) is x
     torch.testing.assert_close(adapter.losses(x + 2, x), torch.full((4, 3), 4.0))
     torch.testing.assert_close(adapter.sample_loss(x + 2, x), torch.full((4,), 4.0))
 
 
 def test_padding_is_read_as_the_mean():
-    adapter = PaddedAdapter(PaddedLayout((3, 1), 0), squared_error)
+    adapter = PaddedAdapter(PaddedLayout((3, 1), 0), SQUARED_ERROR)
     assert_allclose(adapter.read(TARGET), [[0.5, 0, 0], [0.5, 0.2, 0]])
 
 
 def test_the_loss_of_a_sequence_is_the_mean_over_its_steps():
-    adapter = PaddedAdapter(PaddedLayout((3, 1), 0), squared_error)
+    adapter = PaddedAdapter(PaddedLayout((3, 1), 0), SQUARED_ERROR)
     output = TARGET.nan_to_num(9) + torch.tensor([[1.0, 5, 5], [1, 2, 5]])
     assert_allclose(adapter.sample_loss(output, TARGET), [1, (1 + 4) / 2])
 
@@ -86,7 +88,7 @@ def token_adapter(channels_first=False):
     """Return an adapter at the start of training, and its arrays."""
     layout = TokenLayout((6,), 40, channels_first)
     embedding = layout.fit_pca(TOKENS, np.ones(20), 2).embedding
-    adapter = TokenAdapter(layout, cross_entropy)
+    adapter = TokenAdapter(layout, CrossEntropy())
     adapter.initialize(embedding)
     return adapter, embedding
 
@@ -126,3 +128,53 @@ def test_the_loss_of_a_sequence_of_tokens_is_the_mean_over_its_steps():
 def test_embeddings_are_parameters_that_do_not_decay():
     adapter, _ = token_adapter()
     assert not FlatParameters(adapter).decayed.numel()
+
+
+# Counts.
+
+
+def count_adapter(X, adapter=InputAdapter, layout=None):
+    """Return the adapter of the Poisson loss for rows, and its embedding."""
+    layout = layout or NumericLayout(X.shape[1:])
+    loss = as_loss("poisson")
+    embedding = fit_input_pca(layout, X, np.ones(len(X)), 1, loss.transform).embedding
+    adapter = adapter(layout, loss).double()
+    adapter.initialize(embedding)
+    return adapter, embedding
+
+
+COUNTS = np.random.default_rng(0).poisson([[1.0, 20.0, 0.0]], (50, 3)).astype(float)
+
+
+def test_counts_are_read_as_standardized_logarithms():
+    adapter, embedding = count_adapter(COUNTS)
+    standardized = (COUNTS - embedding.mean) / embedding.scale
+    inputs = adapter.read(torch.from_numpy(standardized)).numpy()
+    logs = np.log1p(COUNTS)
+    centered = logs - logs.mean(axis=0)
+    assert_allclose(inputs, centered / np.sqrt(centered.var(axis=0).mean()), atol=1e-12)
+
+
+def test_padded_counts_are_read_as_the_mean():
+    padded = COUNTS.copy()
+    padded[:25, 2] = np.nan
+    layout = PaddedLayout((3, 1), 0)
+    adapter, _ = count_adapter(padded, PaddedAdapter, layout)
+    inputs = adapter.read(torch.from_numpy(padded)).numpy()
+    assert (inputs[:25, 2] == 0).all()
+    assert np.isfinite(inputs).all()
+
+
+def test_outputs_are_bounded_by_twice_the_largest_count():
+    adapter, embedding = count_adapter(COUNTS)
+    link = as_loss("poisson").link
+    offset = torch.from_numpy(link.offset(embedding.mean))
+    output = torch.full((1, 3), 50.0, dtype=torch.float64, requires_grad=True)
+    rates = link.inverse(adapter.write(output) + offset)
+    assert_allclose(rates.detach()[0, :2], 2 * COUNTS.max(axis=0)[:2])
+    # A count that has not been seen has a rate close to 0.
+    assert rates[0, 2] < 1e-4
+    rates.sum().backward()
+    assert (output.grad > 0).all()
+    below = torch.full((1, 3), -1.0, dtype=torch.float64)
+    assert torch.equal(adapter.write(below), below)

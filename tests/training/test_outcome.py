@@ -5,7 +5,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from parts import quick
+from parts import NUMERIC_LOSSES, quick
 from runs import curve, gaussian
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
@@ -92,6 +92,71 @@ def test_curves_have_the_same_length_after_calls_of_partial_fit(fits_first):
         assert np.isnan(model.validation_loss_curve_[-2:]).all()
     else:
         assert model.validation_loss_curve_ == []
+
+
+# No loss ends below the mean.
+
+
+def of_groups(rng, log_depth):
+    """Return counts of six groups in rows of very different depth."""
+    profiles = rng.gamma(0.5, 1.0, (6, 60))
+    profiles /= profiles.sum(axis=1, keepdims=True)
+    depths = np.exp(np.log(150) + log_depth * rng.standard_normal((600, 1)))
+    return rng.poisson(depths * profiles[rng.integers(0, 6, 600)]).astype(float)
+
+
+def log_normal(rng):
+    codes = rng.standard_normal((600, 4))
+    return rng.poisson(np.exp(codes @ rng.standard_normal((4, 32)) / 2)).astype(float)
+
+
+def with_a_huge_row(rng):
+    rows = rng.poisson(3.0, (600, 8)).astype(float)
+    rows[100] *= 1e5
+    return rows
+
+
+def heavy_tailed(rng):
+    return np.abs(rng.standard_t(1.5, (600, 3)) @ rng.standard_normal((3, 8)))
+
+
+COUNTS = {
+    "equal depth": lambda rng: of_groups(rng, 0.0),
+    "different depth": lambda rng: of_groups(rng, 0.8),
+    "very different depth": lambda rng: of_groups(rng, 1.5),
+    "log-normal": log_normal,
+    "huge row": with_a_huge_row,
+    "heavy-tailed": heavy_tailed,
+    "zeros": lambda rng: (rng.random((600, 8)) < 0.01).astype(float),
+}
+
+
+@pytest.mark.slow
+@quiet
+@pytest.mark.parametrize("early_stopping", ["auto", False])
+@pytest.mark.parametrize("rows", COUNTS)
+@pytest.mark.parametrize("loss", NUMERIC_LOSSES)
+def test_no_loss_is_worse_than_the_mean_on_training_rows(loss, rows, early_stopping):
+    X = COUNTS[rows](np.random.default_rng(0))
+    if loss in ("log_loss", "brier"):
+        X = X / X.max()
+    model = AutoencoderTransformer(4, loss=loss, early_stopping=early_stopping)
+    model.set_params(random_state=0, max_iter=40).fit(X)
+    assert model.score(X) > -1e-6  # for rounding errors
+
+
+@pytest.mark.parametrize("log_depth", [0.8, 1.5])
+def test_counts_of_very_different_depth_are_learned_without_a_warning(log_depth):
+    X = of_groups(np.random.default_rng(0), log_depth)
+    model = AutoencoderTransformer(8, loss="poisson", random_state=0).fit(X[:450])
+    assert model.score(X[450:]) > 0.8
+
+
+def test_the_poisson_loss_of_test_rows_is_bounded():
+    X = log_normal(np.random.default_rng(0))
+    model = AutoencoderTransformer(8, loss="poisson", random_state=0, max_iter=40)
+    assert model.fit(X[:300]).score(X[300:]) > 0.5
+    assert model.inverse_transform(1e3 * model.transform(X)).max() < 2.1 * X.max()
 
 
 # Training that goes on.
