@@ -271,7 +271,7 @@ class Conv(Network):
     def shaped(self, shape):
         """Return a copy that holds a shape: the network's own, or else that of rows."""
         shape = self._resolved(tuple(shape))
-        if self.shape is None and shape[0] > 4 and shape[2:] in [(3,), (4,)]:
+        if self.shape is None and seems_channels_last(shape):
             warn_of_channels_last(shape)
         return clone(self).set_params(shape=shape)
 
@@ -316,8 +316,14 @@ class Conv(Network):
         return shape
 
 
+def seems_channels_last(shape: tuple[int, ...]) -> bool:
+    """Return whether rows look like images of shape (height, width, channels)."""
+    # Small maps of many channels, such as (64, 4, 4), are no images.
+    return len(shape) == 3 and min(shape[:2]) > 4 and shape[2] in (1, 3, 4)
+
+
 def warn_of_channels_last(shape: tuple[int, int, int]) -> None:
-    """Warn that rows look like images of shape (height, width, channels)."""
+    """Warn that the first axis of rows is read as that of the channels."""
     n_channels, _, width = shape
     warnings.warn(
         f"Conv reads rows of shape {shape} as {n_channels} channels of width {width}. "

@@ -207,12 +207,23 @@ def test_shifted_patterns_are_learned_in_fewer_steps_than_by_an_mlp():
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_images_whose_channels_seem_to_come_last_warn():
-    images = np.random.default_rng(0).random((40, 8, 8, 3))
+@pytest.mark.parametrize("shape", [(8, 8, 3), (8, 6, 1), (5, 9, 4)], ids=str)
+def test_images_whose_channels_seem_to_come_last_warn(shape):
+    images = np.random.default_rng(0).random((40, *shape))
     quick = {"max_iter": 1, "random_state": 0}
     network = Conv(channels=(4,))
     with pytest.warns(UserWarning, match=r"pass np.moveaxis\(X, -1, 1\)"):
         AutoencoderTransformer(2, network=network, **quick).fit(images)
     AutoencoderTransformer(2, network=network, **quick).fit(np.moveaxis(images, -1, 1))
-    network.set_params(shape=(8, 8, 3))  # warnings are errors
+    network.set_params(shape=shape)  # warnings are errors
     AutoencoderTransformer(2, network=network, **quick).fit(images)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 8, 8), (3, 32, 32), (3, 8, 3), (4, 9, 1), (64, 4, 4), (16, 3, 3), (9, 1, 1),
+     (8, 1, 4), (30, 3), (30, 1)],
+    ids=str,
+)  # fmt: skip
+def test_channels_that_come_first_do_not_warn(shape):
+    assert Conv().shaped(shape).shape == shape  # warnings are errors
