@@ -15,7 +15,7 @@ from sklearn.base import (
     clone,
 )
 from sklearn.callback import CallbackSupportMixin
-from sklearn.utils import check_array, check_scalar
+from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from skae._base import copy_if_default
@@ -29,7 +29,6 @@ from skae._sklearn import (
     RealNotInt,
     StrOptions,
     check_feature_names_in,
-    check_sample_weight,
     fit_context,
     get_output_config,
     validate_parameter_constraints,
@@ -37,8 +36,14 @@ from skae._sklearn import (
 from skae._torch import draw_seed, isolated_torch
 from skae._version import __version__
 from skae.compression._compress import compress, decompress
-from skae.data._rows import ROW_DTYPES, cast_rows
-from skae.data._validation import one_row, validate_rows, validate_training_data
+from skae.data._rows import cast_rows
+from skae.data._validation import (
+    one_row,
+    validate_codes,
+    validate_rows,
+    validate_training_data,
+    validate_weights,
+)
 from skae.losses import CrossEntropy, as_loss
 from skae.model._config import (
     PART_CONSTRAINTS,
@@ -76,6 +81,7 @@ RUN_PARAMS = ("solver", "learning_rate", "alpha", "noise", "precision", "device"
 INPUT_ATTRIBUTES = ("n_features_in_", "feature_names_in_")
 
 COUNT = Interval(Integral, 1, None, closed="left")
+ERROR_CONSTRAINTS = {"per_feature": ["boolean"]}
 COMPRESS_CONSTRAINTS = {
     "added_error": [Interval(Real, 0, None, closed="neither")],
     "max_error": [Interval(Real, 0, None, closed="neither"), None],
@@ -641,14 +647,7 @@ class AutoencoderTransformer(
             NaN after the end of sequences. Tokens are integers.
         """
         check_is_fitted(self)
-        # Codes have no feature names to compare, so not by `validate_data`.
-        codes = check_array(X, dtype=ROW_DTYPES)
-        if codes.shape[1] != self.n_components_:
-            raise ValueError(
-                f"X has {codes.shape[1]} columns, but expected codes with "
-                f"n_components_={self.n_components_} columns, as `transform` returns."
-            )
-        return self._codec.decode(codes)
+        return self._codec.decode(validate_codes(X, self.n_components_))
 
     def score(self, X, y=None, sample_weight=None):
         """Return the share of variance, or of the loss's deviance, that is explained.
@@ -676,7 +675,7 @@ class AutoencoderTransformer(
         """
         check_is_fitted(self)
         X = validate_rows(self, X)
-        weight = check_sample_weight(sample_weight, X, dtype=np.float64)
+        weight = validate_weights(X, sample_weight)
         # Not the mean of X, but that of the training rows, as in R^2 on unseen data.
         loss, null_loss = self._codec.total_losses(X, weight)
         return float(loss == 0) if null_loss == 0 else float(1 - loss / null_loss)
@@ -700,15 +699,21 @@ class AutoencoderTransformer(
             "huber" (whose threshold is at `scale_`), that of the data for
             "absolute_error", and none for the other losses.
         """
+        params = {"per_feature": per_feature}
+        validate_parameter_constraints(
+            ERROR_CONSTRAINTS, params, "reconstruction_error"
+        )
         check_is_fitted(self)
         X = validate_rows(self, X)
         errors = np.empty(X.shape if per_feature else X.shape[:1])
         # Losses are in standardized units.
         unit = self.scale_ ** as_loss(self._config.loss).power
-        for block, losses in self._codec.losses(X):
-            losses *= unit
-            errors[block] = losses if per_feature else row_means(losses)
-        return errors
+        with np.errstate(over="ignore"):
+            for block, losses in self._codec.losses(X):
+                losses *= unit
+                errors[block] = losses if per_feature else row_means(losses)
+        # Squares of huge values exceed float64. NaN mark the padding of sequences.
+        return np.minimum(errors, np.finfo(np.float64).max)
 
     def sample(self, n_samples=1, random_state=None):
         """Draw new rows that resemble the training rows.
@@ -873,10 +878,10 @@ class AutoencoderTransformer(
         params = {"added_error": added_error, "max_error": max_error}
         validate_parameter_constraints(COMPRESS_CONSTRAINTS, params, "compress")
         check_is_fitted(self)
-        if self._config.layout.n_lengths:
+        if self._config.layout.has_padding:
             raise ValueError(
-                "Sequences of different lengths cannot be compressed: rounded codes do "
-                "not keep the lengths. Fit on rows without NaN."
+                "Sequences that end with NaN cannot be compressed. Fit on rows without "
+                "NaN."
             )
         # Scalars of narrower types would overflow.
         max_error = None if max_error is None else float(max_error)

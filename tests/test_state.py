@@ -254,9 +254,10 @@ CONFIG = {
         {"kind": "numbers", "shape": (23,)},
         {"kind": "numbers", "shape": (-4, -6)},
         {"kind": "numbers", "shape": (2**40, 2**40)},
-        {"kind": "padded", "shape": (8, 3), "axis": 0},  # the model has no lengths
-        {"kind": "padded", "shape": (8, 3), "axis": 2},
-        {"kind": "padded", "shape": (8, 3), "axis": "0"},
+        {"kind": "padded", "shape": (8, 3), "axis": 0, "length": None},
+        {"kind": "padded", "shape": (8, 3), "axis": 2, "length": 5},
+        {"kind": "padded", "shape": (8, 3), "axis": "0", "length": 5},
+        {"kind": "padded", "shape": (8, 3), "axis": 0, "length": 9},
         *(
             {"kind": "tokens", "shape": (24,), "n_tokens": n, "channels_first": first}
             for n, first in [(4, False), (4, [0]), (0, False), (9**9, False)]

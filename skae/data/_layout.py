@@ -37,18 +37,21 @@ class Layout:
     kind : str
         Name of the layout in a saved model.
 
-    ensure_all_finite : bool or "allow-nan"
-        Parameter of :func:`sklearn.utils.validation.validate_data`.
-
-    n_lengths : int
-        Number of columns of a code that are not learned: 1 if a code ends with the
-        length of its sequence, else 0.
+    has_padding : bool
+        Whether rows end with NaN.
     """
 
     shape: tuple[int, ...]
     kind: ClassVar[str]
-    ensure_all_finite: ClassVar[bool | str] = True
-    n_lengths: ClassVar[int] = 0
+    has_padding: ClassVar[bool] = False
+
+    @property
+    def n_lengths(self) -> int:
+        """Number of columns of a code that are not learned.
+
+        It is 1 if a code ends with the length of its sequence, else 0.
+        """
+        return 0
 
     @property
     def n_features(self) -> int:
@@ -131,6 +134,17 @@ class NumericLayout(Layout):
 
     kind: ClassVar[str] = "numbers"
 
+    def check(self, X) -> None:
+        """Raise ValueError if X contains NaN."""
+        if contains_nan(X):
+            raise ValueError(
+                "X contains NaN. Impute missing values before, for example with "
+                "SimpleImputer or KNNImputer. Sequences of different lengths may end "
+                "with NaN if some of those in `fit` do, in an array of shape "
+                "(n_samples, n_steps, n_features): pass X[..., np.newaxis] if each "
+                "step is a single number."
+            )
+
 
 @dataclass(frozen=True)
 class PaddedLayout(Layout):
@@ -138,18 +152,39 @@ class PaddedLayout(Layout):
 
     The last column of a code is the length of the sequence divided by the number of
     steps, which is in (0, 1]. It is stored instead of learned, so that decoded
-    sequences have the exact length.
+    sequences have the exact length. If all sequences have the same length, the layout
+    stores it, and codes have no such column.
 
     Attributes
     ----------
     axis : int
         The axis of a row that is time.
+
+    length : int or None, default=None
+        Number of steps before the NaN, if it is the same for all sequences.
     """
 
     axis: int
+    length: int | None = None
     kind: ClassVar[str] = "padded"
-    ensure_all_finite: ClassVar[bool | str] = "allow-nan"
-    n_lengths: ClassVar[int] = 1
+    has_padding: ClassVar[bool] = True
+
+    @property
+    def n_lengths(self) -> int:
+        """Number of columns of a code that are not learned."""
+        return int(self.length is None)
+
+    @property
+    def n_steps(self) -> int:
+        """Number of steps of a row, with the padding."""
+        return self.shape[self.axis]
+
+    def with_common_length(self, X) -> "PaddedLayout":
+        """Return the layout that stores the length, if it is the same in all rows."""
+        counts = self.step_counts(X)
+        if (counts != counts[0]).any():
+            return self
+        return replace(self, length=int(counts[0]))
 
     def check(self, X) -> None:
         """Raise ValueError unless all NaN are at the end of sequences."""
@@ -160,10 +195,24 @@ class PaddedLayout(Layout):
                 "along the same axis of X in all sequences. Impute missing values "
                 "before."
             )
-        empty = self.lengths(X)[:, 0] <= 0
-        if empty.any():
+        counts = self.step_counts(X)
+        if not counts.all():
             raise ValueError(
-                f"Sequence {int(np.argmax(empty))} of X contains only NaN. Remove it."
+                f"Sequence {int(np.argmin(counts))} of X contains only NaN. Remove it."
+            )
+        if self.length is not None:
+            self.check_length(counts)
+
+    def check_length(self, counts: np.ndarray) -> None:
+        """Raise ValueError unless all sequences have the stored length."""
+        differs = counts != self.length
+        if differs.any():
+            first = int(np.argmax(differs))
+            raise ValueError(
+                f"Sequence {first} of X has {counts[first]} steps before the NaN, but "
+                f"expected {self.length}, as in all sequences seen in `fit`. To encode "
+                "sequences of different lengths, include some of them in `fit`, or in "
+                "the first call of `partial_fit`."
             )
 
     def is_padded_at_end(self, X) -> bool:
@@ -194,25 +243,41 @@ class PaddedLayout(Layout):
                 f"Got a saved time axis of {self.axis!r}, but expected an integer "
                 f"from 0 to {len(self.shape) - 1}."
             )
+        if self.length is None:
+            return
+        if not _is_count(self.length) or self.length > self.n_steps:
+            raise ValueError(
+                f"Got a saved length of {self.length!r}, but expected None or an "
+                f"integer from 1 to {self.n_steps}."
+            )
+
+    def step_counts(self, X) -> np.ndarray:
+        """Return the number of steps before the NaN in each row, shape (n_rows,)."""
+        # Missing steps are missing in all features, so the first one is enough.
+        missing = [block[..., 0].sum(axis=1) for block in self._missing(X)]
+        return self.n_steps - np.concatenate(missing)
 
     def lengths(self, X) -> np.ndarray:
-        """Return length / n_steps of each sequence, of shape (n_rows, 1)."""
-        # Missing steps are missing in all features, so the first one is enough.
-        missing = [block[..., 0].mean(axis=1) for block in self._missing(X)]
-        return 1 - np.concatenate(missing)[:, np.newaxis]
+        """Return length / n_steps of each sequence, of shape (n_rows, n_lengths)."""
+        if self.length is not None:
+            return super().lengths(X)
+        missing = self.n_steps - self.step_counts(X)[:, np.newaxis]
+        return 1 - missing / self.n_steps
 
     def append_lengths(self, components, X) -> np.ndarray:
-        """Return codes of shape (n_rows, n_components + 1)."""
+        """Return codes of shape (n_rows, n_components + n_lengths)."""
         return np.hstack([components, self.lengths(X)])
 
     def unflatten(self, rows, lengths) -> np.ndarray:
         """Return sequences with NaN after their lengths, in the memory of the rows."""
-        n_steps = self.shape[self.axis]
+        if self.length is None:
+            # (n_rows, 1)
+            n_present = np.rint(lengths.astype(np.float64) * self.n_steps)
+        else:
+            n_present = np.full((len(rows), 1), self.length)
         # Codes that are not those of rows can have any length. One step is always kept.
-        # (n_rows, 1)
-        n_present = np.rint(lengths.astype(np.float64) * n_steps)
         # (n_rows, n_steps)
-        missing = np.arange(n_steps) >= n_present.clip(1, n_steps)
+        missing = np.arange(self.n_steps) >= n_present.clip(1, self.n_steps)
         sequences = rows.reshape(len(rows), *self.shape)
         np.moveaxis(sequences, self.axis + 1, 1)[missing] = np.nan
         return sequences
@@ -442,6 +507,12 @@ def _is_at_end(missing):
     return bool(same_for_all and not (missing[:, :-1] & ~missing[:, 1:]).any())
 
 
+def contains_nan(X) -> bool:
+    """Return whether X contains NaN."""
+    values = X.data if sparse.issparse(X) else X
+    return values.size > 0 and bool(np.isnan(values.min()))
+
+
 def _is_count(value):
     return isinstance(value, Integral) and value > 0
 
@@ -468,14 +539,16 @@ def infer_layout(X, shape: tuple[int, ...], vocabulary) -> Layout:
     """
     if vocabulary is not None:
         return _token_layout(X, shape, vocabulary)
-    if len(shape) == 1 or not np.isnan(X.min()):
-        return NumericLayout(shape)
+    if len(shape) == 1 or not contains_nan(X):
+        numbers = NumericLayout(shape)
+        numbers.check(X)
+        return numbers
     # The time axis is the one along which NaN are at the end: the first (as in
     # recurrent networks), or else the last (as in convolutional networks).
     first, last = (PaddedLayout(shape, axis) for axis in (0, len(shape) - 1))
     layout = first if first.is_padded_at_end(X) else last
     layout.check(X)
-    return layout
+    return layout.with_common_length(X)
 
 
 def _token_layout(X, shape, vocabulary):

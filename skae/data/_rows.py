@@ -107,9 +107,11 @@ class StandardizedRows:
     def __getitem__(self, positions):
         """Return standardized rows in float64, of shape (n_positions, n_features)."""
         rows = positions if self.index is None else self.index[positions]
-        standardized = dense(self.X[rows]) - self.mean
-        # In place, which saves a copy of the block.
-        standardized /= self.scale
+        # Infinite results of huge values are clipped by the model.
+        with np.errstate(over="ignore"):
+            standardized = dense(self.X[rows]) - self.mean
+            # In place, which saves a copy of the block.
+            standardized /= self.scale
         return standardized
 
     def blocks(self):

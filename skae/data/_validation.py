@@ -4,7 +4,10 @@ Nothing below the public methods validates its input again.
 """
 
 import copy
+import re
+from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -20,7 +23,16 @@ from skae._sklearn import (
 from skae.data._layout import Layout, infer_layout
 from skae.data._rows import ROW_DTYPES, check_magnitude, extremes
 
-MATRIX_CHECKS = {"accept_sparse": "csr", "dtype": ROW_DTYPES}
+# NaN may be padding, which the layout of the rows decides.
+MATRIX_CHECKS = {
+    "accept_sparse": "csr",
+    "dtype": ROW_DTYPES,
+    "ensure_all_finite": "allow-nan",
+}
+NUMBER_KINDS, TEXT_KINDS = "biuf", "OSUT"
+TIMES = {"M": ("dates", "(dates - dates.min())"), "m": ("time differences", "values")}
+FLOATS = ("torch.float64", "torch.float32", "torch.float16")  # that numpy has as well
+DOMAIN_TOLERANCE = 1e-6  # for the rounding of a scaler; losses clip to the domain
 
 
 @dataclass(frozen=True)
@@ -78,83 +90,195 @@ def validate_training_data(estimator, X, sample_weight, X_val, loss, *, reset):
     container = "pandas" if is_pandas_df(X) else "default"
     container = "polars" if is_polars_df(X) else container
     if reset:
-        X, shape = flatten(X)
-        # NaN in rows of several axes may be padding, which `infer_layout` decides.
-        ensure_all_finite = True if shape is None else "allow-nan"
-        X = validate_data(
-            estimator, X, ensure_all_finite=ensure_all_finite, **MATRIX_CHECKS
-        )
+        X, shape = validate_first_rows(estimator, X)
     else:
         X = validate_rows(estimator, X)
-    check_magnitude(X)
     metadata = {"_container": container, "_dtype": X.dtype.name}
     weight = None
     if sample_weight is not None:
         X, weight = positive_weights(X, sample_weight)
-    # After rows of weight zero are left out, as if they had not been given.
-    if reset:
-        layout = infer_layout(X, shape or X.shape[1:], loss.vocabulary)
-    else:
-        layout = estimator._config.layout
-    if X_val is not None:
-        X_val = validate_rows(estimator, X_val, layout)
-        check_magnitude(X_val)
-    if loss.domain != (-np.inf, np.inf):
+    with named("X"):
+        check_magnitude(X)
+        # After rows of weight zero are left out, as if they had not been given.
+        if reset:
+            layout = infer_layout(X, shape, loss.vocabulary)
+        else:
+            layout = estimator._config.layout
         check_domain(X, loss)
-        if X_val is not None:
-            check_domain(X_val, loss)
+    if X_val is not None:
+        with named("X_val"):
+            X_val = matching_rows(estimator, X_val, layout, loss)
+            check_magnitude(X_val)
     return TrainingData(X, layout, weight, X_val), metadata
 
 
-def validate_rows(estimator, X, layout=None):
-    """Return the flat rows of X, validated against the layout.
+def validate_first_rows(estimator, X):
+    """Return the flat rows of a new fit, and the shape of one row."""
+    with named("X"):
+        X, shape = flatten(X)
+        X = validate_data(estimator, X, **MATRIX_CHECKS)
+    return X, shape or X.shape[1:]
+
+
+def validate_rows(estimator, X):
+    """Return the flat rows of X, validated against a fitted estimator.
 
     Parameters
     ----------
     estimator : estimator
-        The estimator, of which `n_features_in_` is set.
+        The fitted estimator.
 
     X : array-like, sparse matrix or DataFrame
         Rows, flat or in the shape seen in `fit`.
-
-    layout : Layout or None, default=None
-        The layout of rows. With None, that of the fitted estimator.
 
     Returns
     -------
     X : ndarray or CSR matrix of shape (n_samples, n_features)
         Float rows.
     """
-    layout = layout or estimator._config.layout
+    with named("X"):
+        loss = estimator.module_.loss
+        return matching_rows(estimator, X, estimator._config.layout, loss)
+
+
+def validate_codes(X, n_components: int) -> np.ndarray:
+    """Return codes as floats, of shape (n_samples, n_components)."""
+    with named("X"):
+        # Codes have no feature names to compare, so not by `validate_data`.
+        codes = as_array(X)
+        check_numbers(codes)
+        codes = check_array(codes, dtype=ROW_DTYPES)
+        if codes.shape[1] != n_components:
+            raise ValueError(
+                f"X has {codes.shape[1]} columns, but expected codes with "
+                f"n_components_={n_components} columns, as `transform` returns."
+            )
+    return codes
+
+
+def matching_rows(estimator, X, layout, loss):
+    """Return flat rows, validated against a layout and the domain of a loss."""
     X, shape = flatten(X)
     layout.check_shape(shape or ())
-    finite = layout.ensure_all_finite
-    X = validate_data(
-        estimator, X, reset=False, ensure_all_finite=finite, **MATRIX_CHECKS
-    )
+    X = validate_data(estimator, X, reset=False, **MATRIX_CHECKS)
     layout.check(X)
+    check_domain(X, loss)
     return X
+
+
+@contextmanager
+def named(name: str):
+    """Add the name of an argument to errors about it."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if re.search(rf"\b{name}\b", str(error)):
+            raise
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"Invalid {name}: {error}") from error
 
 
 def flatten(X):
     """Return X with flat rows, and the shape of a row, or None for a matrix."""
-    # np.asarray would copy DataFrames, and fails for tensors on other devices.
-    n_dims = len(X.shape) if hasattr(X, "shape") else array_ndim(X)
-    if n_dims < 3:
+    X = as_array(X)
+    check_numbers(X)
+    if len(X.shape) < 3:
         return X, None
     # validate_data rejects more than two axes, and here the shape is needed as well.
     X = check_array(X, allow_nd=True, dtype=ROW_DTYPES, ensure_all_finite="allow-nan")
     return X.reshape(len(X), -1), X.shape[1:]
 
 
-def array_ndim(X) -> int:
-    """Return the number of dimensions of an array-like, such as a nested list."""
+def as_array(X):
+    """Return lists and tensors as arrays, and X unchanged if it is a matrix."""
+    if hasattr(X, "detach"):
+        return array_of_tensor(X)
+    # np.asarray would copy DataFrames.
+    if hasattr(X, "shape"):
+        return X
     try:
-        return np.asarray(X).ndim
-    except ValueError as error:
+        return np.asarray(X)
+    except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
-            f"X cannot be converted to an array: {error}. Pad sequences of different "
+            f"Cannot be converted to an array ({error}). Pad sequences of different "
             "lengths with NaN to an array of shape (n_samples, n_steps, n_features)."
+        ) from error
+
+
+def array_of_tensor(X) -> np.ndarray:
+    """Return the values of a torch tensor, from any device and without gradients."""
+    try:
+        if X.is_floating_point() and str(X.dtype) not in FLOATS:
+            X = X.float()  # such as bfloat16, which numpy does not have
+        return X.numpy(force=True)
+    except (TypeError, RuntimeError) as error:
+        raise TypeError(
+            f"The tensor cannot be converted to an array: {error}"
+        ) from error
+
+
+def check_numbers(X, name: str = "X") -> None:
+    """Raise TypeError or ValueError unless all entries are real numbers.
+
+    Strings of digits are converted, as in scikit-learn.
+    """
+    if np.ma.is_masked(X):
+        raise ValueError(
+            f"{name} has masked entries. Impute missing values before, for example by "
+            f"SimpleImputer().fit_transform({name}.filled(np.nan))."
+        )
+    for label, column in other_columns(X):
+        check_column(name if label is None else f"Column {label!r} of {name}", column)
+
+
+def other_columns(X):
+    """Yield labels and values of the columns whose type is not that of numbers.
+
+    The label is None for an array, which is not divided into columns.
+    """
+    if is_pandas_df(X) or is_polars_df(X):
+        for i, dtype in enumerate(X.dtypes):
+            if not is_number_type(dtype):
+                column = X.iloc[:, i] if is_pandas_df(X) else X.to_series(i)
+                yield X.columns[i], np.asarray(column)
+    elif not is_number_type(getattr(X, "dtype", None)):
+        yield None, X
+
+
+def is_number_type(dtype) -> bool:
+    """Return whether a type of numpy, pandas or polars is that of real numbers."""
+    if hasattr(dtype, "is_numeric"):  # polars
+        return dtype.is_numeric()
+    return getattr(dtype, "kind", None) in NUMBER_KINDS
+
+
+def check_column(name: str, values) -> None:
+    """Raise TypeError or ValueError if values are dates, complex or not numbers."""
+    kind = getattr(values.dtype, "kind", None)
+    if kind in TIMES:
+        what, days = TIMES[kind]
+        raise TypeError(
+            f"{name} contains {what}. Convert them to numbers before, such as days: "
+            f"{days} / np.timedelta64(1, 'D')."
+        )
+    if kind == "c":
+        raise ValueError(
+            f"Complex data not supported: {name} has dtype {values.dtype}. Pass real "
+            "and imaginary parts as separate columns: np.hstack([X.real, X.imag])."
+        )
+    if kind in TEXT_KINDS:
+        check_text(name, values)
+
+
+def check_text(name: str, values: np.ndarray) -> None:
+    """Raise TypeError or ValueError unless objects or strings are numbers."""
+    try:
+        values.astype(object, copy=False).astype(np.float64)
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(
+            f"{name} contains values that are not numbers: {error}. Encode categories "
+            "before, with OneHotEncoder or OrdinalEncoder in a ColumnTransformer."
         ) from error
 
 
@@ -178,14 +302,18 @@ def one_row(estimator, row, name):
         The validated row.
     """
     shape = estimator._config.layout.shape
-    if is_pandas_df_or_series(row) and row.ndim == 1:
-        row = row.to_frame().T
-    elif np.ndim(row) == 1 or np.shape(row) == shape:
-        # A row taken from a matrix has no feature names, which is no reason to warn.
-        estimator = copy.copy(estimator)
-        vars(estimator).pop("feature_names_in_", None)
-        row = np.reshape(row, (1, *np.shape(row)))
-    X = validate_rows(estimator, row)
+    # "end" alone is a word of other errors.
+    with named(f"{name} row"):
+        row = as_array(row)
+        if is_pandas_df_or_series(row) and row.ndim == 1:
+            row = row.to_frame().T
+        elif len(row.shape) == 1 or row.shape == shape:
+            # A row taken from a matrix has no feature names: no reason to warn.
+            estimator = copy.copy(estimator)
+            vars(estimator).pop("feature_names_in_", None)
+            row = np.reshape(row, (1, *row.shape))
+        loss = estimator.module_.loss
+        X = matching_rows(estimator, row, estimator._config.layout, loss)
     if X.shape[0] != 1:
         raise ValueError(
             f"{name} has {X.shape[0]} rows, but expected one row, of shape "
@@ -199,9 +327,7 @@ def positive_weights(X, sample_weight):
 
     Weights are None if all of them are equal.
     """
-    weight = check_sample_weight(
-        sample_weight, X, dtype=np.float64, ensure_non_negative=True
-    )
+    weight = validate_weights(X, sample_weight)
     # Equal weights give the same bits as none.
     if (weight == weight[0]).all():
         return X, None
@@ -210,12 +336,31 @@ def positive_weights(X, sample_weight):
     return X, weight[kept] / weight[kept].mean()
 
 
+def validate_weights(X, sample_weight) -> np.ndarray:
+    """Return non-negative float64 weights, of which the largest is from 0.5 to 1."""
+    with named("sample_weight"):
+        if not isinstance(sample_weight, Number | None):
+            sample_weight = as_array(sample_weight)
+            check_numbers(sample_weight, "sample_weight")
+        weight = check_sample_weight(
+            sample_weight, X, dtype=np.float64, ensure_non_negative=True
+        )
+        if not np.isfinite(weight).all():  # a single number
+            raise ValueError(f"Got {sample_weight}, but expected finite weights.")
+    # Divided by a power of two, which is exact, so that sums of weights are finite.
+    return np.ldexp(weight, -np.frexp(weight.max())[1])
+
+
 def check_domain(X, loss) -> None:
     """Raise ValueError if X has values for which the loss is not defined."""
-    (low, high), (lowest, highest) = extremes(X), loss.domain
-    if low < lowest or high > highest:
+    lowest, highest = loss.domain
+    if np.isinf([lowest, highest]).all():
+        return
+    low, high = extremes(X)
+    if low < lowest - DOMAIN_TOLERANCE or high > highest + DOMAIN_TOLERANCE:
         raise ValueError(
             f"loss={loss.elementwise.__name__!r} needs data in "
             f"[{lowest:g}, {highest:g}], but X has values in [{low:.6g}, {high:.6g}]. "
-            "Rescale X (MinMaxScaler), or use another loss, such as 'squared_error'."
+            "Rescale X, for example with MinMaxScaler(clip=True), or use another loss, "
+            "such as 'squared_error'."
         )

@@ -54,8 +54,14 @@ DIGITS = frozen(load_digits().data[:150].copy())
 IMAGES = DIGITS.reshape(-1, 1, 8, 8)
 WALKS = random_walks()
 FLAT_WALKS = WALKS.reshape(90, -1)
+EQUAL = frozen(np.where(np.arange(7)[:, np.newaxis] < 5, np.nan_to_num(WALKS), np.nan))
 SENTENCES = frozen(np.arange(120)[:, np.newaxis] % 3 * 4 + RNG.integers(0, 4, (120, 6)))
-LAYOUTS = [NumericLayout((1, 8, 8)), PaddedLayout((7, 2), 0), TokenLayout((6,), 12)]
+LAYOUTS = [
+    NumericLayout((1, 8, 8)),
+    PaddedLayout((7, 2), 0),
+    PaddedLayout((7, 2), 0, length=5),
+    TokenLayout((6,), 12),
+]
 EXACT = {"max_iter": 0, "precision": "float64"}
 
 
@@ -98,6 +104,22 @@ def test_sizes_are_those_of_the_arrays(layout):
 
 def test_numbers_are_inferred_for_rows_without_nan():
     assert infer_layout(DIGITS, (8, 8), None) == NumericLayout((8, 8))
+
+
+@pytest.mark.parametrize("length", [0, 8, -1, 2.0, "5", [5]])
+def test_invalid_saved_lengths_raise(length):
+    state = layout_to_state(PaddedLayout((7, 2), 0)) | {"length": length}
+    with pytest.raises(ValueError, match=r"saved length of .* from 1 to 7"):
+        layout_from_state(state)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_length_that_all_sequences_have_is_stored_in_the_layout(axis):
+    X = EQUAL if axis == 0 else EQUAL.swapaxes(1, 2)
+    layout = infer_layout(X.reshape(90, -1), X.shape[1:], None)
+    assert layout == PaddedLayout(X.shape[1:], axis, length=5)
+    assert layout.n_lengths == 0
+    assert infer_layout(X[:1].reshape(1, -1), X.shape[1:], None) == layout
 
 
 def test_the_time_axis_is_the_one_with_nan_at_the_end():
@@ -276,11 +298,62 @@ def test_constant_sequences_are_reconstructed():
     assert_array_equal(round_trip(model, X), X)
 
 
-def test_a_step_of_padding_only_adds_the_last_column():
+@pytest.mark.parametrize("k", [1, 3])
+def test_steps_of_padding_in_all_sequences_change_no_code(k):
     X = np.nan_to_num(WALKS)
-    padded = np.concatenate([X, np.full((90, 1, 2), np.nan)], axis=1)
-    codes = quick(2, **EXACT).fit_transform(padded)
-    assert_allclose(codes[:, :1], quick(1, **EXACT).fit_transform(X))
+    padded = np.concatenate([X, np.full((90, 3, 2), np.nan)], axis=1)
+    model, expected = quick(k, **EXACT).fit(padded), quick(k, **EXACT).fit(X)
+    assert_allclose(model.transform(padded), expected.transform(X))
+    assert model.score(padded) == pytest.approx(expected.score(X))
+    back = round_trip(model, padded)
+    assert_allclose(back[:, :7], round_trip(expected, X))
+    assert np.isnan(back[:, 7:]).all()
+    assert_array_equal(round_trip(pickle.loads(pickle.dumps(model)), padded), back)
+
+
+@pytest.mark.parametrize(
+    "generate",
+    [
+        lambda model: model.sample(4, random_state=0),
+        lambda model: model.interpolate(EQUAL[0], EQUAL[1], n_steps=4),
+        lambda model: model.inverse_transform(np.ones((4, 3))),
+    ],
+    ids=["sample", "interpolate", "inverse_transform"],
+)
+@pytest.mark.parametrize("regularizer", [None, Variational()])
+def test_generated_sequences_have_the_length_of_all_training_rows(
+    regularizer, generate
+):
+    rows = generate(quick(3, regularizer=regularizer).fit(EQUAL))
+    assert_array_equal(np.isnan(rows), np.isnan(EQUAL[:4]))
+
+
+def test_one_padded_sequence_has_a_stored_length():
+    with pytest.warns(UserWarning, match="one row"):
+        model = quick(1).fit(WALKS[:1])
+    assert_array_equal(round_trip(model, WALKS[:1]), WALKS[:1])
+
+
+@pytest.mark.parametrize(
+    "method", ["transform", "score", "reconstruction_error", "partial_fit"]
+)
+def test_sequences_of_another_length_than_all_in_fit_raise(method):
+    model = quick(3).fit(EQUAL)
+    shorter = EQUAL.copy()
+    shorter[4, 4] = np.nan
+    cause = r"Sequence 4 of X has 4 steps .* expected 5, as in all sequences"
+    with pytest.raises(ValueError, match=cause):
+        getattr(model, method)(shorter)
+    with pytest.raises(ValueError, match="Sequence 0 of X has 7 steps"):
+        getattr(model, method)(np.nan_to_num(EQUAL))
+
+
+def test_training_with_equal_lengths_continues():
+    model = quick(3).partial_fit(EQUAL).partial_fit(EQUAL[:20])
+    assert_array_equal(np.isnan(round_trip(model, EQUAL)), np.isnan(EQUAL))
+    model = quick(3).fit(EQUAL, X_val=EQUAL[:20])
+    with pytest.raises(ValueError, match=r"Invalid X_val: Sequence 0 of X has 7 steps"):
+        model.fit(EQUAL, X_val=np.nan_to_num(EQUAL))
 
 
 def test_the_mean_ignores_the_padding():
@@ -330,13 +403,14 @@ def test_nan_raise_if_fit_saw_none():
 
 
 def test_nan_in_flat_rows_raise():
-    with pytest.raises(ValueError, match="NaN"):
+    with pytest.raises(ValueError, match=r"SimpleImputer .* X\[\.\.\., np.newaxis\]"):
         quick(3).fit(FLAT_WALKS)
 
 
-def test_sequences_of_different_lengths_cannot_be_compressed():
+@pytest.mark.parametrize("X", [WALKS, EQUAL], ids=["different", "equal"])
+def test_sequences_with_padding_cannot_be_compressed(X):
     with pytest.raises(ValueError, match="cannot be compressed"):
-        quick(3).fit(WALKS).compress(WALKS)
+        quick(3).fit(X).compress(X)
 
 
 def test_a_share_of_the_variance_goes_with_lengths():

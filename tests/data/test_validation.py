@@ -1,5 +1,8 @@
 """Any input gives a finite model and finite output, or an error with its cause."""
 
+import copy
+import re
+
 import hypothesis
 import numpy as np
 import pandas as pd
@@ -39,6 +42,19 @@ def frozen():
     return rows
 
 
+MIXED = pd.DataFrame({"a": X[:, 0] > 0, "b": pd.Categorical(INTEGERS[:, 0] % 3)})
+MIXED["c"] = X[:, 1]
+
+
+def frame_with(column):
+    """Return a frame of numbers in which column "c" has other values."""
+    return pd.DataFrame(X, columns=list("abcde")).assign(c=column)
+
+
+DAYS = pd.date_range("2026-01-01", periods=40)
+COLORS = ["red", "blue"] * 20
+
+
 VALID = {
     "float64": X,
     "float32": X.astype(np.float32),
@@ -60,6 +76,10 @@ VALID = {
     "every other row": np.repeat(X, 2, axis=0)[::2],
     "read-only": frozen(),
     "tensor": torch.from_numpy(X),
+    "a tensor with gradients": torch.from_numpy(X).requires_grad_(),
+    "a tensor of bfloat16": torch.from_numpy(X).bfloat16(),
+    "strings of numbers": X.astype(str),
+    "pandas booleans and categories": MIXED,
     "pandas": pd.DataFrame(X, columns=list("abcde")),
     "pandas Float64": pd.DataFrame(X).astype("Float64"),
     "pandas Int64": pd.DataFrame(INTEGERS).astype("Int64"),
@@ -92,25 +112,56 @@ VALID = {
 INVALID = {
     "scale 1e-200": (X * 1e-200, "Rescale X"),
     "scale 1e200": (X * 1e200, "Rescale X"),
-    "NaN": (np.where(X > 2, np.nan, X), "contains NaN"),
-    "infinity": (np.where(X > 2, np.inf, X), "contains infinity"),
+    "NaN": (np.where(X > 2, np.nan, X), "X contains NaN. Impute .* SimpleImputer"),
+    "NaN in a CSR matrix": (sparse.csr_matrix(np.where(X > 2, np.nan, X)), "SimpleImp"),
+    "infinity": (np.where(X > 2, np.inf, X), "X contains infinity"),
     "masked by NaN": (pd.DataFrame(X).astype("Float64").mask(X > 2), "NaN"),
-    "strings": ([["a", "b"]] * 40, "could not convert string to float"),
-    "complex": (X * 1j, "Complex data not supported"),
-    "one dimension": (X[0], "Expected 2D array, got 1D array"),
-    "infinity in three dimensions": (np.full((40, 5, 2), np.inf), "infinity"),
+    "a masked array": (np.ma.masked_array(X, X > 2), "X has masked entries"),
+    "strings": ([["a", "b"]] * 40, "could not convert string to float: 'a'.*Encode"),
+    "bytes": (np.full((40, 2), b"a"), "could not convert string to float: b'a'"),
+    "strings in pandas": (frame_with(COLORS), "Column 'c' of X .*'red'.*OneHotEncoder"),
+    "categories in pandas": (
+        frame_with(pd.Categorical(COLORS)), "Column 'c' of X .*'red'.*OrdinalEncoder",
+    ),
+    "strings in polars": (
+        pl.from_pandas(frame_with(COLORS)), "Column 'c' of X .*'red'.*ColumnTransf",
+    ),
+    "dates in pandas": (frame_with(DAYS), r"Column 'c' of X contains dates.*days"),
+    "dates with a time zone": (frame_with(DAYS.tz_localize("UTC")), "Column 'c' of X"),
+    "dates in polars": (pl.from_pandas(frame_with(DAYS)), "Column 'c' of X .* dates"),
+    "only dates": (pd.DataFrame({"c": DAYS}), "Column 'c' of X contains dates"),
+    "a missing date": (pd.DataFrame({"c": DAYS.where(DAYS.day > 3)}), "contains dates"),
+    "an array of dates": (DAYS.to_numpy().reshape(20, 2), "X contains dates"),
+    "dates in three dimensions": (DAYS.to_numpy().reshape(20, 2, 1), "contains dates"),
+    "dates as objects": (frame_with(DAYS.to_pydatetime()), "Column 'c' of X"),
+    "periods": (frame_with(DAYS.to_period()), "Column 'c' of X .* not numbers"),
+    "differences in pandas": (frame_with(DAYS - DAYS[0]), "Column 'c'.* differences"),
+    "an array of differences": (np.ones((40, 2), "m8[D]"), "X contains time diff"),
+    "complex": (X * 1j, "Complex data not supported: X"),
+    "complex in pandas": (frame_with(X[:, 0] * 1j), "Complex .*: Column 'c' of X"),
+    "complex in a CSR matrix": (sparse.csr_matrix(X * 1j), "Complex data not"),
+    "a complex tensor": (torch.from_numpy(X * 1j), "Complex data not"),
+    "a tensor without data": (torch.empty(40, 5, device="meta"), "X: The tensor"),
+    "one dimension": (X[0], "X: Expected 2D array, got 1D array"),
+    "infinity in three dimensions": (np.full((40, 5, 2), np.inf), "X: .* infinity"),
     "strings in three dimensions": (np.full((40, 5, 2), "a"), "could not convert"),
     "no rows": (X[:0], "0 sample"),
     "no columns": (X[:, :0], "0 feature"),
-    "a number": (3.0, "Expected 2D array, got scalar array"),
-    "None": (None, "Expected 2D array|NoneType"),
-    "ragged": ([[1.0, 2.0], [3.0]] * 20, "inhomogeneous|setting an array element"),
-    "objects": ([[object(), object()]] * 40, "float\\(\\) argument must be"),
-}
+    "a number": (3.0, "X: Expected 2D array, got scalar array"),
+    "a string": ("abc", "could not convert string to float: 'abc'"),
+    "None": (None, "X: Expected 2D array"),
+    "ragged": ([[1.0, 2.0], [3.0]] * 20, "X: .* inhomogeneous"),
+    "objects": ([[object(), object()]] * 40, "X .* float\\(\\) argument must be"),
+    "a dictionary": ({"a": 1}, "X .* float\\(\\) argument must be"),
+    "a structured array": (np.zeros(40, [("a", float)]), "X: Cannot cast|X: Expected"),
+}  # fmt: skip
 
 
 def quick(n_components=2, **params):
     return AutoencoderTransformer(n_components, **(QUICK | params))
+
+
+FITTED = quick().fit(X)
 
 
 def validate(rows, sample_weight=None, X_val=None, loss="squared_error"):
@@ -134,6 +185,7 @@ def assert_finite(model, rows):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:X has one row")
 @pytest.mark.parametrize("name", VALID)
 def test_valid_input_gives_finite_output(name):
     assert_finite(quick(1).fit(VALID[name]), VALID[name])
@@ -143,21 +195,86 @@ def test_valid_input_gives_finite_output(name):
 def test_invalid_input_raises_with_its_cause(name):
     rows, cause = INVALID[name]
     model = quick(1)
-    with pytest.raises((ValueError, TypeError), match=cause):
+    with pytest.raises((ValueError, TypeError), match=cause) as error:
         model.fit(rows)
+    assert "X" in str(error.value)
     assert not hasattr(model, "module_")
 
 
-@pytest.mark.parametrize("method", ["transform", "score", "reconstruction_error"])
+USES = {
+    "partial_fit": lambda model, rows: model.partial_fit(rows),
+    "transform": lambda model, rows: model.transform(rows),
+    "score": lambda model, rows: model.score(rows),
+    "reconstruction_error": lambda model, rows: model.reconstruction_error(rows),
+    "compress": lambda model, rows: model.compress(rows),
+    "X_val": lambda model, rows: model.fit(X, X_val=rows),
+    "start": lambda model, rows: model.interpolate(rows, X[0]),
+    "end": lambda model, rows: model.interpolate(X[0], rows),
+    "inverse_transform": lambda model, rows: model.inverse_transform(rows),
+}
+# X_val=None means that there are no validation rows, one-dimensional rows are valid in
+# `interpolate`, and huge values are clipped by fitted models.
+EXCEPTIONS = {
+    ("X_val", "None"), ("start", "one dimension"), ("end", "one dimension"),
+    *((use, f"scale 1e{e}") for use in USES for e in (-200, 200)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("use", USES)
+def test_fitted_models_raise_for_invalid_input_with_the_name_of_the_argument(use):
+    argument = use if use in ("X_val", "start", "end") else "X"
+    for name in [name for name in INVALID if (use, name) not in EXCEPTIONS]:
+        with pytest.raises((ValueError, TypeError)) as error:
+            USES[use](copy.copy(FITTED), INVALID[name][0])
+        assert re.search(rf"\b{argument}\b", str(error.value)), name
+
+
+@pytest.mark.filterwarnings("ignore:X has feature names")
 @pytest.mark.parametrize(
-    ("rows", "cause"),
-    [(X * np.nan, "NaN"), (np.where(X > 2, np.inf, X), "inf"), (X[:, 1:], "features")],
-    ids=["NaN", "infinity", "features"],
+    "rows",
+    [
+        torch.from_numpy(X).requires_grad_(),
+        torch.from_numpy(X).requires_grad_()[:, :, None],
+        torch.from_numpy(X),
+        X[:, :, None].tolist(),
+    ],
+    ids=["gradients", "gradients in three dimensions", "tensor", "list"],
 )
-def test_fitted_models_raise_for_invalid_rows(method, rows, cause):
-    model = quick(1).fit(X)
-    with pytest.raises(ValueError, match=cause):
-        getattr(model, method)(rows)
+def test_tensors_and_lists_give_the_codes_of_the_array(rows):
+    model, expected = quick().fit(rows, X_val=rows), quick().fit(X, X_val=X)
+    assert_array_equal(model.transform(rows), expected.transform(X))
+    codes = torch.from_numpy(expected.transform(X)).requires_grad_()
+    back = expected.inverse_transform(codes)
+    assert_array_equal(model.inverse_transform(codes).reshape(back.shape), back)
+
+
+def test_bfloat16_is_converted_to_float32():
+    rows = torch.from_numpy(X).bfloat16()
+    assert_array_equal(quick().fit_transform(rows), quick().fit_transform(rows.float()))
+
+
+@pytest.mark.parametrize("method", ["transform", "score", "reconstruction_error"])
+def test_another_number_of_features_raises(method):
+    with pytest.raises(ValueError, match="X has 4 features"):
+        getattr(FITTED, method)(X[:, 1:])
+
+
+CODES = {
+    "NaN": (np.full((3, 2), np.nan), "X: Input contains NaN"),
+    "infinity": (np.full((3, 2), np.inf), "X: Input contains infinity"),
+    "strings": ([["a", "b"]], "X .* could not convert string to float: 'a'"),
+    "dates": (np.zeros((3, 2), "M8[D]"), "X contains dates"),
+    "one dimension": (np.zeros(2), "X: Expected 2D array"),
+    "three dimensions": (np.zeros((3, 2, 1)), "X: Found array with dim 3"),
+    "a CSR matrix": (sparse.csr_matrix((3, 2)), "X: Sparse data was passed"),
+    "no rows": (np.zeros((0, 2)), "X: Found array with 0 sample"),
+}
+
+
+@pytest.mark.parametrize(("codes", "cause"), CODES.values(), ids=CODES)
+def test_invalid_codes_raise(codes, cause):
+    with pytest.raises((ValueError, TypeError), match=cause):
+        FITTED.inverse_transform(codes)
 
 
 def test_codes_of_another_width_raise():
@@ -166,6 +283,7 @@ def test_codes_of_another_width_raise():
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:X has one row")
 @pytest.mark.parametrize("n_rows", range(1, 71))
 def test_any_number_of_rows_can_be_fitted(n_rows):
     rows = np.random.default_rng(n_rows).standard_normal((n_rows, 4))
@@ -175,6 +293,7 @@ def test_any_number_of_rows_can_be_fitted(n_rows):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:n_components=7 is larger than the 3 features")
 @pytest.mark.parametrize(("n_features", "n_components"), [(1, 1), (4, 1), (3, 7)])
 def test_any_number_of_features_and_components_can_be_fitted(n_features, n_components):
     rows = X[:, :n_features]
@@ -220,11 +339,31 @@ def test_an_outlier_in_fit_gives_a_finite_model():
     assert_finite(quick().fit(rows), rows)
 
 
-def test_an_outlier_in_transform_gives_finite_codes():
-    model = quick().fit(X)
-    codes = model.transform(np.full((1, 5), 1e300))
-    assert np.isfinite(codes).all()
-    assert np.isfinite(model.inverse_transform(codes)).all()
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("loss", ["squared_error", "absolute_error", "huber"])
+@pytest.mark.parametrize("scale", [1, 1e149, 1e-149])
+@pytest.mark.parametrize("outlier", [1e200, 1.7e308, -1e300, 1e-300])
+def test_outliers_of_any_magnitude_give_finite_output(outlier, scale, loss):
+    model, rows = quick(loss=loss).fit(X * scale), X * scale
+    rows[3] = outlier
+    codes = model.transform(rows)
+    outputs = [codes, model.inverse_transform(codes), model.score(rows)]
+    outputs += [model.reconstruction_error(rows)]
+    outputs += [model.reconstruction_error(rows, per_feature=True)]
+    outputs += [model.decompress(model.compress(rows))]
+    outputs += [model.interpolate(rows[3], rows[0])]
+    assert all(np.isfinite(output).all() for output in outputs)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_huge_and_tiny_values_together_raise_or_are_trained_on(method):
+    mixed = np.where(X > 1, 1e200, X * 1e-200)
+    with pytest.raises(ValueError, match="largest magnitude in X is 1e"):
+        getattr(quick(), method)(mixed)
+    with pytest.raises(ValueError, match="largest magnitude in X is 1e"):
+        getattr(quick().partial_fit(X), method)(mixed)
+    rows = np.where(X > 1, 1e140, X * 1e-140)
+    assert_finite(getattr(quick(), method)(rows), rows)
 
 
 ENTRIES = st.floats(allow_nan=False, allow_infinity=False)
@@ -243,6 +382,8 @@ SHAPES = st.tuples(st.integers(1, 20), st.integers(1, 6))
     rows=arrays(np.float64, SHAPES, elements=ENTRIES), k=st.integers(1, 8)
 )
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:X has one row")
+@pytest.mark.filterwarnings("ignore:n_components=. is larger than")
 def test_any_finite_array_gives_finite_output_or_a_cause(rows, k):
     model = quick(k)
     with np.errstate(all="ignore"):
@@ -267,6 +408,12 @@ def test_matrices_are_returned_unchanged():
     rows, shape = flatten(X)
     assert rows is X
     assert shape is None
+
+
+@pytest.mark.parametrize("value", ["yes", None, 2])
+def test_per_feature_is_a_bool(value):
+    with pytest.raises(ValueError, match="'per_feature' parameter"):
+        FITTED.reconstruction_error(X, per_feature=value)
 
 
 def test_lists_of_different_lengths_raise_with_a_hint_to_pad():
@@ -334,9 +481,57 @@ def test_equal_weights_are_none():
     assert weight is None
 
 
-def test_weights_that_are_all_zero_raise():
-    with pytest.raises(ValueError, match="at least one non-zero"):
-        positive_weights(X, np.zeros(40))
+WEIGHTS = {
+    "NaN": (np.nan, "finite"),
+    "infinity": (np.inf, "finite"),
+    "an array with NaN": (np.r_[np.nan, np.ones(39)], "NaN"),
+    "negative": (np.r_[-1, np.ones(39)], "Negative"),
+    "a negative number": (-1.0, "Negative"),
+    "zero": (np.zeros(40), "at least one non-zero"),
+    "the number zero": (0, "at least one non-zero"),
+    "another length": ([1, 2], "expected"),
+    "two dimensions": (np.ones((40, 2)), "1D array"),
+    "strings": (["a"] * 40, "could not convert string to float: 'a'"),
+    "a string": ("a", "could not convert string to float: 'a'"),
+    "complex": (np.full(40, 1j), "Complex data not supported"),
+    "dates": (DAYS.to_numpy(), "contains dates"),
+    "ragged": ([[1], [1, 2]] * 20, "converted to an array"),
+}
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit", "score"])
+@pytest.mark.parametrize(("weight", "cause"), WEIGHTS.values(), ids=WEIGHTS)
+def test_invalid_weights_raise(weight, cause, method):
+    with pytest.raises((ValueError, TypeError), match=cause) as error:
+        getattr(copy.copy(FITTED), method)(X, sample_weight=weight)
+    assert "sample_weight" in str(error.value)
+
+
+@pytest.mark.parametrize("factor", [1e308, 1e300, 1e-300, 2.0**1000, 2.0**-1000])
+def test_weights_of_any_magnitude_give_the_same_model_and_score(factor):
+    weight = np.random.default_rng(0).random(40)
+    model, expected = (
+        quick().fit(X, sample_weight=w) for w in (weight * factor, weight)
+    )
+    assert_allclose(model.transform(X), expected.transform(X), rtol=1e-9)
+    score = model.score(X, sample_weight=weight * factor)
+    assert score == pytest.approx(expected.score(X, sample_weight=weight), rel=1e-9)
+
+
+def test_weights_of_different_magnitudes_give_a_finite_model():
+    weight = np.r_[1e300, 1e-300, np.ones(38)]
+    model = quick().fit(X, sample_weight=weight)
+    assert_finite(model, X)
+    assert np.isfinite(model.score(X, sample_weight=weight))
+
+
+def test_weights_may_be_a_tensor_with_gradients():
+    weight = np.random.default_rng(0).random(40)
+    tensor = torch.from_numpy(weight).requires_grad_()
+    model = quick().fit(X, sample_weight=tensor)
+    codes = quick().fit(X, sample_weight=weight).transform(X)
+    assert_array_equal(model.transform(X), codes)
+    assert model.score(X, sample_weight=tensor) == model.score(X, sample_weight=weight)
 
 
 def test_rows_of_weight_zero_do_not_affect_the_layout():
@@ -370,6 +565,25 @@ def test_data_outside_the_domain_of_the_loss_raise(loss, low, high):
     rows = np.linspace(low, high, 40).reshape(10, 4)
     with pytest.raises(ValueError, match=rf"'{loss}' needs data in .* Rescale X"):
         validate(rows, loss=loss)
+
+
+@pytest.mark.parametrize(
+    "use", ["partial_fit", "transform", "score", "reconstruction_error", "compress"]
+)
+@pytest.mark.parametrize("loss", ["log_loss", "brier", "poisson"])
+def test_fitted_models_raise_for_rows_outside_the_domain(loss, use):
+    model = quick(loss=loss).fit(X > 0)
+    with pytest.raises(ValueError, match=rf"'{loss}' needs data in .* X has values"):
+        USES[use](model, X - 5)
+    with pytest.raises(ValueError, match=rf"end row: loss='{loss}' needs data in"):
+        model.interpolate(X[0] > 0, X[0] - 5)
+
+
+@pytest.mark.parametrize("loss", ["log_loss", "brier"])
+def test_rounding_errors_of_a_scaler_are_inside_the_domain(loss):
+    rows = np.where(X > 0, 1 + 4e-16, -4e-16)
+    model = quick(loss=loss, precision="float64").fit(rows)
+    assert_finite(model, rows)
 
 
 def test_validation_rows_outside_the_domain_of_the_loss_raise():
