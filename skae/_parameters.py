@@ -1,5 +1,7 @@
-"""Errors that name frequent mistakes in an estimator's parameters."""
+"""Errors and warnings that name frequent mistakes in an estimator's parameters."""
 
+import math
+import warnings
 from difflib import get_close_matches
 
 from torch import nn
@@ -93,3 +95,30 @@ def check_parts(estimator: str, params: dict) -> None:
                 f"{type(value).__name__}(reduction='none'). Got "
                 f"reduction={value.reduction!r} instead."
             )
+
+
+def warn_of_sizes(config, n_rows: int) -> None:
+    """Warn if a fit has one row, or more components than rows or features.
+
+    With noise or a regularizer, more components than features are as intended, such as
+    the overcomplete codes of sparse coding.
+    """
+    k, n_inputs = config.n_components, math.prod(config.layout.network_shape)
+    n_largest = min(n_rows, n_inputs)
+    if n_rows == 1:
+        message = (
+            "X has one row (n_samples=1), so that no component can be learned: the "
+            "model returns this row. Fit on more rows."
+        )
+    elif k > n_largest and config.noise is None and config.regularizer is None:
+        name = "rows" if n_rows < n_inputs else "features"
+        message = (
+            f"n_components={k} is larger than the {n_largest} {name} of X, which as "
+            f"many components reconstruct without error. Set n_components to "
+            f"{n_largest} or less, or penalize the codes, such as by "
+            "regularizer=Sparse()."
+        )
+    else:
+        return
+    # The caller of `fit`, whose decorator is a frame of its own.
+    warnings.warn(message, UserWarning, stacklevel=4)

@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 from skae._base import copy_if_default
 from skae._codec import Codec, row_means
 from skae._generation import sample_codes
-from skae._parameters import check_parts, suggestion
+from skae._parameters import check_parts, suggestion, warn_of_sizes
 from skae._sklearn import (
     CONTAINERS,
     Interval,
@@ -457,6 +457,8 @@ class AutoencoderTransformer(
             data, params, metadata = self._prepare(
                 X, sample_weight, X_val, continues, n_threads
             )
+            if not continues:
+                warn_of_sizes(params.config, data.X.shape[0])
             # At most two runs: one with validation rows, and one on all rows.
             callbacks = self._init_callback_context(max_subtasks=2)
             callbacks.call_on_fit_task_begin(estimator=self, X=X, y=X)

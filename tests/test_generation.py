@@ -364,6 +364,7 @@ UNUSUAL = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:X has one row")
 @pytest.mark.parametrize("name", UNUSUAL)
 def test_rows_are_finite_and_resemble_unusual_training_rows(name, X):
     rows = UNUSUAL[name](X)
@@ -378,6 +379,7 @@ def test_rows_are_finite_and_resemble_unusual_training_rows(name, X):
     assert np.abs(drawn).max() <= 10 * scale
 
 
+@pytest.mark.filterwarnings("ignore:n_components=9 is larger than")
 @pytest.mark.parametrize("n_components", [1, 5, 9])
 def test_codes_of_any_width_are_sampled(n_components, X):
     assert quick(n_components).fit(X).sample(3).shape == (3, 5)

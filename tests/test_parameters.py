@@ -1,11 +1,18 @@
-"""Errors name the mistake, and what to write instead."""
+"""Errors and warnings name the mistake, and what to write instead."""
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from skae import MLP, AutoencoderTransformer, CrossEntropy, GaussianNoise, Variational
+from skae import (
+    MLP,
+    AutoencoderTransformer,
+    CrossEntropy,
+    GaussianNoise,
+    Sparse,
+    Variational,
+)
 from skae._parameters import SYNONYMS, suggestion
 
 X = np.random.default_rng(0).random((60, 5))
@@ -73,6 +80,45 @@ def test_options_are_listed_in_order():
 @pytest.mark.parametrize("name", SYNONYMS)
 def test_nothing_is_suggested_for_what_resembles_nothing(name):
     assert suggestion(name, "xyzzyx") == suggestion(name, 3) == ""
+
+
+SIZES = {
+    "one row": (1, X[:1], r"one row \(n_samples=1\).* Fit on more rows"),
+    "features": (6, X, r"n_components=6 is larger than the 5 features .*Sparse\(\)"),
+    "rows": (4, X[:3], r"n_components=4 is larger than the 3 rows"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(("k", "rows", "message"), SIZES.values(), ids=SIZES)
+def test_sizes_from_which_nothing_is_learned_warn(k, rows, message):
+    model = AutoencoderTransformer(k, network=MLP((4,)), max_iter=2, random_state=0)
+    with pytest.warns(UserWarning, match=message) as record:
+        model.fit(rows)
+    assert {warning.filename for warning in record} == {__file__}
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"n_components": 5},
+        {"n_components": 0.99},
+        {"n_components": 9, "regularizer": Sparse()},
+        {"n_components": 9, "noise": GaussianNoise()},
+    ],
+    ids=str,
+)
+def test_as_many_components_as_features_and_overcomplete_codes_do_not_warn(params):
+    AutoencoderTransformer(**params, network=MLP((4,)), max_iter=2).fit(X)
+
+
+def test_the_embedded_width_counts_for_tokens_and_batches_are_not_counted():
+    tokens = np.random.default_rng(0).integers(0, 4, (60, 3))
+    quick = {"network": MLP((4,)), "max_iter": 1}
+    AutoencoderTransformer(6, loss="cross_entropy", **quick).fit(tokens)
+    model = AutoencoderTransformer(4, **quick).partial_fit(X)
+    model.partial_fit(X[:1])
 
 
 BAD = {

@@ -14,6 +14,7 @@ X.setflags(write=False)
 SMALL = {"network": MLP((8,)), "random_state": 0}
 
 
+@pytest.mark.filterwarnings("ignore:X has one row")
 @pytest.mark.parametrize("n_rows", [1, 2, 31, 33])
 def test_fewer_rows_than_a_batch_are_trained_on(n_rows):
     model = AutoencoderTransformer(2, batch_size=32, max_iter=2, **SMALL)

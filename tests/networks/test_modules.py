@@ -241,6 +241,7 @@ def test_running_statistics_do_not_change_before_the_first_step(rows):
     assert not norm.running_mean.any()
 
 
+@pytest.mark.filterwarnings("ignore:X has one row")
 @pytest.mark.parametrize(("n_rows", "batch_size"), [(1, 1), (5, 1), (3, 2)])
 def test_a_batch_of_one_row_is_normalized_by_running_statistics(
     n_rows, batch_size, rows
