@@ -175,7 +175,8 @@ def named(name: str):
         if re.search(rf"\b{name}\b", str(error)):
             raise
         kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"Invalid {name}: {error}") from error
+        # Without the first error, whose message is repeated.
+        raise kind(f"Invalid {name}: {error}") from None
 
 
 def flatten(X):
