@@ -278,7 +278,7 @@ ALL_LOSSES = ["squared_error", "absolute_error", "huber", *LINKED]
 def test_errors_are_those_that_are_documented(loss, factor, added_error):
     model = fitted_once(loss, 2, 1)
     data = {"poisson": counts, "log_loss": shares, "brier": shares}.get(loss, surface)
-    rows = scaled(data().astype(float), factor)
+    rows = scaled(data().astype(float), factor).clip(*model.module_.loss.domain)
     compressed = model.compress(rows, added_error=added_error)
     assert np.isfinite(model.decompress(compressed)).all()
     assert_errors_as_documented(model, rows, compressed, added_error)
@@ -388,6 +388,7 @@ def test_max_error_holds_for_extreme_rows(dtype, loss, max_error):
     largest = min(float(np.finfo(dtype).max), 1e300)
     rows[3], rows[4], rows[5] = largest, 0.0, np.finfo(dtype).tiny
     rows[6, 2], rows[7] = largest / 2, np.minimum(6e4, 1e4 * rows[7].astype(float))
+    rows = rows.clip(*model.module_.loss.domain)
     back = model.decompress(model.compress(rows, max_error=max_error))
     assert back.dtype == dtype
     # Halved, since a difference of two numbers can overflow.
