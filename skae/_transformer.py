@@ -141,7 +141,8 @@ class AutoencoderTransformer(
           units;
         - "log_loss" (binary cross-entropy) and "brier" (squared error) have a sigmoid
           output and need data in [0, 1];
-        - "poisson" has an exponential output and needs data >= 0;
+        - "poisson" has an exponential output and needs data >= 0; the encoder reads
+          log(1 + x);
         - "cross_entropy" has a softmax output and needs rows of tokens, integers from
           0 on, which are embedded. :class:`CrossEntropy` sets the size of their
           vocabulary;

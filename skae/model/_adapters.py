@@ -9,6 +9,9 @@ from torch.nn import functional as F
 from skae.data._layout import Layout, NumericLayout, PaddedLayout, TokenLayout
 
 
+MAX_RATIO = 100  # of a reconstructed count and the largest one of its column
+
+
 class InputAdapter(nn.Module):
     """Adapter of numeric rows: inputs and outputs are unchanged.
 
@@ -141,10 +144,11 @@ class TransformedInputs(nn.Module):
 
 
 class BoundedOutputs(nn.Module):
-    """Outputs of which the reconstruction is at most twice the data's maximum.
+    """Outputs of which the reconstruction is at most 100 times the column's maximum.
 
-    The exponential of a larger output would exceed everything that the data contain.
-    Gradients are those of the outputs without the bound, which they lower.
+    Without a bound, the exponential of one output can exceed all data by any factor. A
+    lower bound would slow down training, in which rates overshoot. Gradients are those
+    of the outputs without the bound, which they lower.
 
     Parameters
     ----------
@@ -162,7 +166,7 @@ class BoundedOutputs(nn.Module):
 
     def initialize(self, embedding) -> None:
         """Set the largest outputs, as distances from those for the mean."""
-        bound = self.link.offset(2 * embedding.highest)
+        bound = self.link.offset(MAX_RATIO * embedding.highest)
         room = bound - self.link.offset(embedding.mean)
         self.room.copy_(torch.from_numpy(room))
 
