@@ -169,6 +169,17 @@ def test_narrow_floats_are_computed_in_float64(dtype):
 
 
 @pytest.mark.usefixtures("solver")
+@pytest.mark.parametrize("convert", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("dtype", ["u1", "i1", "i8", "?"])
+@pytest.mark.parametrize("shape", [(90, 6), (20, 40)])
+def test_integers_and_booleans_are_computed_in_float64(convert, dtype, shape):
+    X = (make_rows(*shape) * 9).astype(dtype)
+    assert_same_solution(fit(convert(X), 3), fit(X.astype(float), 3), rtol=1e-12)
+    share = n_axes_for_share(convert(X), np.ones(len(X)), 0.7)
+    assert share == n_axes_for_share(X.astype(float), np.ones(len(X)), 0.7)
+
+
+@pytest.mark.usefixtures("solver")
 def test_means_much_larger_than_the_spread_are_exact():
     X = make_rows(200, 4)
     far = X + 1e6 * X.std()
