@@ -1,11 +1,16 @@
-"""Memory: repeated fits keep none, and large arrays are encoded block by block."""
+"""Memory and work: bounded for many rows, many components, and repeated fits."""
 
 import gc
 import sys
 
+import numpy as np
 import pytest
 import torch
+from numpy.testing import assert_allclose
+from sklearn.decomposition import PCA
 from variants import quick, run_script
+
+from skae.model._autoencoder import Autoencoder
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -60,3 +65,50 @@ def test_a_memory_mapped_array_is_encoded_block_by_block(tmp_path):
         """
     )
     assert printed == "(131072, 2)"
+
+
+@pytest.mark.slow
+def test_a_fit_of_a_memory_mapped_array_keeps_no_copy_of_it(tmp_path):
+    path = tmp_path / "rows"
+    with open(path, "wb") as file:
+        file.truncate(2**29)  # a sparse file of 512 MB of zeros
+    printed = run_script(
+        f"""
+        import numpy as np, resource
+        from skae import MLP, AutoencoderTransformer
+        X = np.memmap({str(path)!r}, dtype=np.float32, mode="r", shape=(2**17, 1024))
+        rows = np.random.default_rng(0).standard_normal((100, 1024))
+        model = AutoencoderTransformer(network=MLP((8,)), max_iter=1).fit(rows)
+        def data_kilobytes():
+            lines = open("/proc/self/status").readlines()
+            return next(int(l.split()[1]) for l in lines if l.startswith("VmData"))
+        limit = data_kilobytes() * 1024 + 2**28  # 256 MB, half of the rows
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+        print(model.fit(X).n_iter_)
+        """
+    )
+    assert printed == "1"
+
+
+@pytest.mark.parametrize("k", [1, 30, 200, 201, 1000, 5000])
+def test_summaries_of_many_components_take_few_decodings(k, monkeypatch):
+    n_decoded, decode = [], Autoencoder.decode
+
+    def counted(model, codes):
+        n_decoded.append(len(codes))
+        return decode(model, codes)
+
+    monkeypatch.setattr(Autoencoder, "decode", counted)
+    X = np.random.default_rng(0).standard_normal((100, 12))
+    model = quick(n_components=k, max_iter=0).fit(X)
+    # Beside the prefixes, the rows are decoded for the loss at the start.
+    assert sum(n_decoded) <= 20_000 + 1000
+    expected = np.zeros(k)
+    expected[:12] = PCA().fit(X).explained_variance_ratio_[:k]
+    assert_allclose(model.explained_variance_ratio_, expected, atol=1e-9)
+
+
+def test_shares_of_many_components_add_up_to_that_of_all():
+    X = np.random.default_rng(0).standard_normal((100, 12))
+    model = quick(n_components=500, init="random", max_iter=1).fit(X)
+    assert model.explained_variance_ratio_.sum() == pytest.approx(model.score(X))

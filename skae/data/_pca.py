@@ -1,10 +1,11 @@
 """PCA of weighted rows of any shape, dense or sparse, in memory or memory-mapped.
 
 Unlike :class:`sklearn.decomposition.PCA`, these functions take sample weights, read the
-rows in blocks, and pad the axes with zeros if there are fewer than `n_components`. All
+rows in blocks, and pad the axes with zeros if the rank is less than `n_components`. All
 results are deterministic.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +18,14 @@ from sklearn.utils.sparsefuncs import mean_variance_axis
 from skae.data._rows import dense, row_blocks
 
 MAX_SVD_OPERATIONS = 5e8  # about 0.2 s on one core
-MAX_AXES = 1000  # for a share of variance
 MIN_ROWS_PER_FEATURE = 10  # from here on the covariance is accurate enough
-MAX_COVARIANCE_FEATURES = 2048  # a covariance of 32 MB
+MAX_SQUARE = 2048  # rows of a covariance or Gram matrix of 32 MB
+MAX_LANCZOS_AXES = 50  # for more, products with matrices are faster than with vectors
+MAX_RANDOMIZED = 0.25  # of all axes; for more, the square matrix is not slower
+RANDOMIZED_AXES = 64  # at first, for a share of variance
+OVERSAMPLING = 10  # axes; at least 10 are recommended by Halko et al. 2011
+MIN_ITERATIONS, MAX_ITERATIONS = 4, 15
+RANDOMIZED_TOL = 1e-5  # relative increase of the explained variance by an iteration
 
 
 @dataclass(frozen=True)
@@ -58,9 +64,8 @@ class PCASolution:
 
     axes : ndarray of shape (n_components, n_inputs) or None
         Principal axes of length 1, by decreasing variance. n_inputs is n_features, or
-        n_steps * embedding_size for tokens. Axes beyond `min(n_rows, n_inputs)` are
-        zero. None for a fitted model, whose axes have
-        been trained.
+        n_steps * embedding_size for tokens. Axes beyond the rank of the centered rows
+        are zero. None for a fitted model, whose axes have been trained.
 
     deviations : ndarray of shape (n_components,) or None
         Standard deviations along the axes, in the unit of the encoder's inputs.
@@ -109,25 +114,41 @@ def fit_pca(X, weight, n_components):
         Mean, scale, axes and standard deviations.
     """
     mean, variance, scale = moments(X, weight)
-    n_axes = min(n_components, *X.shape)
-    values, axes = principal_axes(X, weight, mean, scale, n_axes)
-    # The same signs as in sklearn.decomposition.PCA.
-    _, axes = svd_flip(None, axes, u_based_decision=False)
-    padded = np.zeros((n_components, X.shape[1]))
-    # Constant columns get weight 0, not a rounding error that training could amplify.
-    padded[:n_axes] = np.where(variance > 0, axes, 0.0)
-    deviations = np.zeros(n_components)
-    deviations[:n_axes] = scale * np.sqrt(np.maximum(values[:n_axes], 0.0))
-    return PCASolution(mean, scale, padded, deviations, output_mean=mean)
+    axes, deviations = np.zeros((n_components, X.shape[1])), np.zeros(n_components)
+    # Equal rows have no axes, and iterations could not start.
+    n_axes = min(n_components, *X.shape) if variance.any() else 0
+    if n_axes:
+        values, found = principal_axes(X, weight, mean, scale, n_axes)
+        rank = np.sum(values > rounding_error(X, mean, variance, values[0]))
+        # The same signs as in sklearn.decomposition.PCA.
+        _, axes[:rank] = svd_flip(None, found[:rank], u_based_decision=False)
+        # Constant columns get weight 0, not a rounding error that training could
+        # amplify.
+        axes[:, variance == 0] = 0.0
+        deviations[:rank] = scale * np.sqrt(values[:rank])
+    return PCASolution(mean, scale, axes, deviations, output_mean=mean)
 
 
 def n_axes_for_share(X, weight, share):
-    """Return the fewest axes that explain a share of the variance, at most 1000."""
+    """Return the fewest axes that explain a share of the variance, at most the rank."""
     mean, variance, scale = moments(X, weight)
-    n_axes = min(*X.shape, MAX_AXES)
-    values, _ = principal_axes(X, weight, mean, scale, n_axes)
-    explained = np.cumsum(values) * scale**2 / (variance.sum() or 1.0)
-    return int(min(np.searchsorted(explained, share) + 1, n_axes))
+    if not variance.any():
+        return 1
+    total = variance.sum() / scale**2
+
+    def n_needed(values):
+        return int(np.searchsorted(np.cumsum(values) / total, share) + 1)
+
+    shortest, size = min(X.shape), RANDOMIZED_AXES
+    if not is_small(*X.shape) and shortest > MAX_SQUARE:
+        while size <= MAX_RANDOMIZED * shortest:
+            values, _ = _subspace(X, weight, mean, scale, size, n_needed)
+            if n_needed(values) + OVERSAMPLING <= size:
+                return n_needed(values)
+            size *= 2
+    values = _all_values(X, weight, mean, scale)
+    rank = np.sum(values > rounding_error(X, mean, variance, values[0]))
+    return int(min(n_needed(values), rank))
 
 
 def moments(X, weight):
@@ -135,26 +156,39 @@ def moments(X, weight):
 
     The scale is the root of the mean variance, or 1 if all columns are constant.
     """
-    if sparse.issparse(X):
-        mean, variance = mean_variance_axis(X.astype(np.float64), 0, weights=weight)
-    else:
-        total = weight.sum()
-        # Shifted by one of the rows, the mean of a constant column is exact.
-        row = dense(X[[np.argmax(weight > 0)]])[0]
-        mean = row + _sum_of_blocks(X, weight, lambda b, w: w @ (b - row)) / total
-        # The mean of the residuals is the rounding error of the first pass.
-        mean = mean + _sum_of_blocks(X, weight, lambda b, w: w @ (b - mean)) / total
-        squares = _sum_of_blocks(X, weight, lambda b, w: w @ np.square(b - mean))
-        variance = squares / total
+    mean, variance = (_sparse_moments if sparse.issparse(X) else _moments)(X, weight)
     return mean, variance, float(np.sqrt(variance.mean())) or 1.0
+
+
+def _moments(X, weight):
+    total = weight.sum()
+    # Shifted by one of the rows, the mean of a constant column is exact.
+    row = dense(X[[np.argmax(weight > 0)]])[0]
+    mean = row + _sum_of_blocks(X, weight, lambda b, w: w @ (b - row)) / total
+    # The mean of the residuals is the rounding error of the first pass.
+    mean = mean + _sum_of_blocks(X, weight, lambda b, w: w @ (b - mean)) / total
+    squares = _sum_of_blocks(X, weight, lambda b, w: w @ np.square(b - mean))
+    return mean, squares / total
+
+
+def _sparse_moments(X, weight):
+    X = X if weight.all() else X[weight > 0]
+    X, weight = X.astype(np.float64, copy=False), weight[weight > 0]
+    mean, variance = mean_variance_axis(X, 0, weights=weight)
+    low, high = (extreme(axis=0).toarray().ravel() for extreme in (X.min, X.max))
+    # Rounding errors of constant columns would count as variance.
+    is_constant = low == high
+    return np.where(is_constant, low, mean), np.where(is_constant, 0.0, variance)
 
 
 def principal_axes(X, weight, mean, scale, n_axes):
     """Return the largest eigenvalues and eigenvectors of the covariance / scale^2.
 
-    Tall matrices use the covariance, summed over blocks of rows. Small matrices use a
-    full singular value decomposition. All others use Lanczos iterations, which only
-    need products of the matrix with vectors.
+    Small matrices use a full singular value decomposition. If the smaller side of the
+    matrix is short, or almost all axes are needed, the covariance is summed over blocks
+    of rows, or for wide matrices the Gram matrix. All others use products of the matrix
+    with vectors: Lanczos iterations for few axes, else subspace iterations with a
+    random start (Halko et al. 2011).
 
     Returns
     -------
@@ -165,13 +199,51 @@ def principal_axes(X, weight, mean, scale, n_axes):
         Eigenvectors of length 1.
     """
     n, d = X.shape
-    if not n_axes:
-        return np.zeros(0), np.zeros((0, d))
-    if n < MIN_ROWS_PER_FEATURE * d and n * d * min(n, d) <= MAX_SVD_OPERATIONS:
-        return _axes_by_svd(X, weight, mean, scale, n_axes)
-    if d <= MAX_COVARIANCE_FEATURES and (d <= n or not sparse.issparse(X)):
-        return _axes_by_covariance(X, weight, mean, scale, n_axes)
-    return _axes_by_lanczos(X, weight, mean, scale, n_axes)
+    shortest = min(n, d)
+    # ARPACK cannot compute all eigenvectors.
+    is_lanczos = n_axes <= MAX_LANCZOS_AXES and n_axes < shortest - 1
+    if is_small(n, d):
+        solver = _axes_by_svd
+    elif is_lanczos and (shortest > MAX_SQUARE or (n < d and sparse.issparse(X))):
+        solver = _axes_by_lanczos
+    elif shortest > MAX_SQUARE and n_axes <= MAX_RANDOMIZED * shortest:
+        solver = _axes_by_subspace
+    else:
+        solver = _axes_by_gram if n < d else _axes_by_covariance
+    return solver(X, weight, mean, scale, n_axes)
+
+
+def is_small(n, d):
+    """Return whether a full decomposition of a matrix takes little time."""
+    return n < MIN_ROWS_PER_FEATURE * d and n * d * min(n, d) <= MAX_SVD_OPERATIONS
+
+
+def rounding_error(X, mean, variance, largest):
+    """Return the size up to which eigenvalues are rounding errors.
+
+    Parameters
+    ----------
+    X : matrix of shape (n_rows, n_features)
+        The rows.
+
+    mean, variance : ndarray of shape (n_features,)
+        Mean and variance of each column.
+
+    largest : float
+        The largest eigenvalue.
+    """
+    epsilon = np.finfo(np.float64).eps
+    # As in numpy.linalg.matrix_rank, for singular values or for their squares.
+    relative = epsilon * max(X.shape)
+    # The mean row's squared length in units of the scale. Constant columns are exact.
+    square = np.square(mean[variance > 0] / np.sqrt(variance.mean())).sum()
+    if is_small(*X.shape):
+        return relative**2 * largest + (4 * epsilon) ** 2 * square
+    if sparse.issparse(X):
+        # The means are subtracted after the products.
+        return relative * (largest + square)
+    # Rows with large means have rounding errors before they are centered.
+    return relative * largest + (4 * epsilon) ** 2 * square
 
 
 def _sum_of_blocks(X, weight, function):
@@ -179,32 +251,90 @@ def _sum_of_blocks(X, weight, function):
     return sum(function(dense(X[rows]), weight[rows]) for rows in row_blocks(*X.shape))
 
 
+def _root_weight(weight):
+    """Return factors of the rows whose Gram matrix has the covariance's eigenvalues."""
+    return np.sqrt(weight / weight.sum())[:, np.newaxis]
+
+
+def _standardized(X, weight, mean, scale):
+    """Return all rows, centered and multiplied by the root of their weights."""
+    centered = dense(X) - mean
+    centered /= scale
+    centered *= np.sqrt(weight)[:, np.newaxis]
+    return centered
+
+
+def _covariance(X, weight, mean, scale):
+    """Return the covariance of columns / scale^2, (n_features, n_features)."""
+
+    def scatter(block, w):
+        centered = (block - mean) / scale
+        return (centered * w[:, np.newaxis]).T @ centered
+
+    return _sum_of_blocks(X, weight, scatter) / weight.sum()
+
+
+def _gram(X, weight, mean, scale):
+    """Return the products of rows, which have the eigenvalues of the covariance."""
+    n, root = X.shape[0], _root_weight(weight) / scale
+    gram = np.empty((n, n))
+    for rows in row_blocks(*X.shape):
+        # (n_features, n_block)
+        block = (root[rows] * (dense(X[rows]) - mean)).T
+        gram[:, rows] = root * _centered_times(X, mean, block)
+    return gram
+
+
+def _all_values(X, weight, mean, scale):
+    """Return all eigenvalues of the covariance / scale^2, in decreasing order."""
+    n, d = X.shape
+    if is_small(n, d):
+        singular = linalg.svdvals(_standardized(X, weight, mean, scale))
+        return singular**2 / weight.sum()
+    square = (_gram if n < d else _covariance)(X, weight, mean, scale)
+    return linalg.eigvalsh(square)[::-1]
+
+
+def _largest_eigenvectors(square, n_axes):
+    """Return eigenvalues, and eigenvectors as columns, in decreasing order."""
+    n = len(square)
+    # eigh returns eigenvalues in increasing order.
+    values, vectors = linalg.eigh(square, subset_by_index=(n - n_axes, n - 1))
+    return values[::-1], vectors[:, ::-1]
+
+
 def _axes_by_svd(X, weight, mean, scale, n_axes):
-    centered = np.sqrt(weight)[:, np.newaxis] * ((dense(X) - mean) / scale)
+    centered = _standardized(X, weight, mean, scale)
     _, singular, axes = linalg.svd(centered, full_matrices=False)
     return singular[:n_axes] ** 2 / weight.sum(), axes[:n_axes]
 
 
 def _axes_by_covariance(X, weight, mean, scale, n_axes):
-    def scatter(block, w):
-        centered = (block - mean) / scale
-        return (centered * w[:, np.newaxis]).T @ centered
+    covariance = _covariance(X, weight, mean, scale)
+    values, vectors = _largest_eigenvectors(covariance, n_axes)
+    return values, vectors.T
 
-    covariance = _sum_of_blocks(X, weight, scatter) / weight.sum()
-    d = len(mean)
-    values, vectors = linalg.eigh(covariance, subset_by_index=(d - n_axes, d - 1))
-    # eigh returns eigenvalues in increasing order, and eigenvectors as columns.
-    return values[::-1], vectors.T[::-1]
+
+def _axes_by_gram(X, weight, mean, scale, n_axes):
+    gram = _gram(X, weight, mean, scale)
+    values, vectors = _largest_eigenvectors(gram, n_axes)
+    return values, _axes_of_rows(X, weight, mean, vectors)
+
+
+def _axes_of_rows(X, weight, mean, vectors):
+    """Return principal axes for eigenvectors of the Gram matrix."""
+    axes = _transposed_times(X, mean, _root_weight(weight) * vectors)
+    # Small axes contain rounding errors of larger ones, which come first.
+    return linalg.qr(axes, mode="economic", overwrite_a=True)[0].T
 
 
 def _axes_by_lanczos(X, weight, mean, scale, n_axes):
-    n, d = X.shape
-    # ARPACK cannot compute all eigenvectors.
-    if n_axes >= min(n, d) - 1:
-        return _axes_by_svd(X, weight, mean, scale, n_axes)
+    d = X.shape[1]
     covariance = LinearOperator(
         (d, d),
-        matvec=lambda v: _covariance_times(X, weight, mean, v.ravel()) / scale**2,
+        matvec=lambda v: (
+            _covariance_times(X, weight, mean, v.reshape(-1, 1)) / scale**2
+        ),
         dtype=np.float64,
     )
     # A fixed start makes Lanczos deterministic. A vector of ones could be orthogonal to
@@ -215,12 +345,93 @@ def _axes_by_lanczos(X, weight, mean, scale, n_axes):
     return values[order], vectors.T[order]
 
 
-def _covariance_times(X, weight, mean, v):
-    """Return the covariance times a vector, without centering sparse rows."""
+def _axes_by_subspace(X, weight, mean, scale, n_axes):
+    n, d = X.shape
+    size = min(n_axes + OVERSAMPLING, n, d)
+    values, vectors = _subspace(X, weight, mean, scale, size, lambda values: n_axes)
+    values, vectors = values[:n_axes], vectors[:, :n_axes]
+    return values, _axes_of_rows(X, weight, mean, vectors) if n < d else vectors.T
+
+
+def _subspace(X, weight, mean, scale, size, n_needed: Callable):
+    """Return the largest eigenvalues and eigenvectors by subspace iterations.
+
+    The iterations start from random vectors (Halko et al. 2011) and end when they no
+    longer increase the variance that the needed vectors explain. They work with the
+    smaller one of covariance and Gram matrix, which is not computed.
+
+    Parameters
+    ----------
+    X, weight, mean, scale : matrix, ndarray, ndarray, float
+        The rows, and how they are standardized.
+
+    size : int
+        Number of vectors.
+
+    n_needed : callable
+        `n_needed(values)` returns how many of the largest eigenvalues are needed. If
+        they are almost as many as there are vectors, few iterations are made.
+
+    Returns
+    -------
+    values : ndarray of shape (size,)
+        Eigenvalues in decreasing order.
+
+    vectors : ndarray of shape (min(n_rows, n_features), size)
+        Eigenvectors as columns.
+    """
+    n, d = X.shape
+    times = _gram_times if n < d else _covariance_times
+    product = np.random.default_rng(0).standard_normal((min(n, d), size))
+    needed = explained = 0.0
+    for n_iter in range(1, MAX_ITERATIONS + 1):
+        basis = linalg.qr(product, mode="economic", overwrite_a=True)[0]
+        product = times(X, weight, mean, basis) / scale**2
+        values, rotation = _largest_eigenvectors(basis.T @ product, size)
+        limits = needed, explained * (1 + RANDOMIZED_TOL)
+        needed = n_needed(values)
+        explained = values[:needed].sum()
+        is_short = needed + OVERSAMPLING > size
+        has_converged = needed == limits[0] and explained <= limits[1]
+        if n_iter >= MIN_ITERATIONS and (is_short or has_converged):
+            break
+    return values, basis @ rotation
+
+
+def _centered_times(X, mean, V):
+    """Return the centered rows times a matrix, without centering sparse rows."""
     if sparse.issparse(X):
-        # (X - mean)' W (X - mean) v, with the means subtracted after the products.
-        # (n_rows,)
-        scores = weight * (X @ v - mean @ v)
-        return (X.T @ scores - mean * scores.sum()) / weight.sum()
-    product = _sum_of_blocks(X, weight, lambda b, w: ((b - mean) @ v * w) @ (b - mean))
-    return product / weight.sum()
+        return X @ V - mean @ V
+    blocks = row_blocks(*X.shape)
+    return np.concatenate([(dense(X[rows]) - mean) @ V for rows in blocks])
+
+
+def _transposed_times(X, mean, U):
+    """Return the transpose of the centered rows times a matrix."""
+    if sparse.issparse(X):
+        return X.T @ U - np.outer(mean, U.sum(axis=0))
+    return _sum_of_blocks(X, U, lambda b, u: (b - mean).T @ u)
+
+
+def _covariance_times(X, weight, mean, V):
+    """Return the covariance times a matrix of shape (n_features, n)."""
+    w = weight[:, np.newaxis] / weight.sum()
+    if not sparse.issparse(X):
+        # Both products of a block at once, since reading it may be slow.
+        return _sum_of_blocks(X, w, lambda b, w: (b - mean).T @ ((b - mean) @ V * w))
+    product = np.empty_like(V)
+    # In blocks of columns, to bound the memory if there are many rows.
+    for columns in row_blocks(V.shape[1], X.shape[0]):
+        scores = w * _centered_times(X, mean, V[:, columns])
+        product[:, columns] = _transposed_times(X, mean, scores)
+    return product
+
+
+def _gram_times(X, weight, mean, U):
+    """Return the Gram matrix of weighted rows times a matrix of shape (n_rows, n)."""
+    root, product = _root_weight(weight), np.empty_like(U)
+    # In blocks of columns, to bound the memory if rows are wide.
+    for columns in row_blocks(U.shape[1], X.shape[1]):
+        V = _transposed_times(X, mean, root * U[:, columns])
+        product[:, columns] = root * _centered_times(X, mean, V)
+    return product

@@ -75,7 +75,7 @@ class StandardizedRows:
     Parameters
     ----------
     X : ndarray or CSR matrix of shape (n_rows, n_features)
-        The matrix, possibly memory-mapped.
+        The matrix of floats, integers or booleans, possibly memory-mapped.
 
     mean : ndarray of shape (n_features,)
         Subtracted from every row.
@@ -106,10 +106,12 @@ class StandardizedRows:
 
     def __getitem__(self, positions):
         """Return standardized rows in float64, of shape (n_positions, n_features)."""
-        rows = positions if self.index is None else self.index[positions]
+        rows = self.X[positions if self.index is None else self.index[positions]]
+        rows = rows.toarray() if sparse.issparse(rows) else np.asarray(rows)
         # Infinite results of huge values are clipped by the model.
         with np.errstate(over="ignore"):
-            standardized = dense(self.X[rows]) - self.mean
+            # The mean is in float64, and so is the difference for every type of X.
+            standardized = rows - self.mean
             # In place, which saves a copy of the block.
             standardized /= self.scale
         return standardized

@@ -9,17 +9,19 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from skae.data._rows import StandardizedRows
+from skae.data._rows import StandardizedRows, row_blocks
 
-RESIDENT_BYTES = 2**30  # larger data is read from X in blocks
+# Larger data is read from X in blocks. In the memory of the CPU, the copy gains little.
+RESIDENT_BYTES, RESIDENT_BYTES_OF_DEVICE = 2**28, 2**30
 GATHERED_ENTRIES = 2**20  # gathered at once: 4 MB of float32
 
 
 class Batches:
     """Rows as tensors: shuffled batches for training, blocks for evaluation.
 
-    Dense rows of at most 1 GB are kept on the device as one tensor. Larger data is read
-    from X in blocks, and sparse rows are made dense, whenever they are needed.
+    Dense rows of at most 256 MB, or 1 GB on a device other than the CPU, are kept as
+    one tensor. Larger data is read from X in blocks, and sparse rows are made dense,
+    whenever they are needed.
 
     Parameters
     ----------
@@ -41,14 +43,11 @@ class Batches:
         weight = np.ones(len(rows)) if rows.weight is None else rows.weight
         # (n_samples,)
         self.weight = torch.from_numpy(weight).to(device, dtype)
-        shape = len(rows), rows.X.shape[1]
-        if not sparse.issparse(rows.X) and math.prod(shape) * dtype.itemsize <= (
-            RESIDENT_BYTES
-        ):
-            resident = torch.empty(shape, dtype=dtype, device=device)
-            for block in rows.blocks():
-                resident[block] = torch.from_numpy(rows[block])
-            self.resident = resident
+        is_cpu = torch.device(device).type == "cpu"
+        limit = RESIDENT_BYTES if is_cpu else RESIDENT_BYTES_OF_DEVICE
+        n_bytes = len(rows) * rows.X.shape[1] * dtype.itemsize
+        if not sparse.issparse(rows.X) and n_bytes <= limit:
+            self.resident = self.read(slice(None))
 
     def shuffled(
         self, n_batches: int, generator: torch.Generator
@@ -88,9 +87,20 @@ class Batches:
     def read(self, index: Tensor | slice) -> Tensor:
         """Return some standardized rows, shape (n_rows, n_features)."""
         if self.resident is None:
-            index = index.cpu().numpy() if isinstance(index, Tensor) else index
-            rows = np.ascontiguousarray(self.rows[index])
-            return torch.from_numpy(rows).to(self.dtype).to(self.device)
+            return self._read_blocks(index)
         if isinstance(index, Tensor):
             return self.resident.index_select(0, index)
         return self.resident[index]
+
+    def _read_blocks(self, index):
+        """Return rows read from X. Only a block of them is in float64 at a time."""
+        if isinstance(index, slice):
+            positions = np.arange(*index.indices(len(self.rows)))
+        else:
+            positions = index.cpu().numpy()
+        shape = len(positions), self.rows.X.shape[1]
+        rows = torch.empty(shape, dtype=self.dtype, device=self.device)
+        for block in row_blocks(*shape):
+            standardized = torch.from_numpy(self.rows[positions[block]])
+            rows[block] = standardized.to(self.dtype)
+        return rows

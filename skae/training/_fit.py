@@ -30,7 +30,8 @@ REFIT_ROWS = 5000  # below this number, the model is fitted again on all rows
 LEVEL, LEVEL_OF_FEW_ROWS, FEW_ROWS = 0.025, 0.005, 50
 SHRINKAGE_ROWS = 10_000  # on which the decoder's shrinkage is selected
 SUMMARY_ROWS = 500  # on which shrinkages and explained shares are computed
-SUMMARY_DECODINGS = 10_000  # rows times components: fewer rows for many components
+SUMMARY_DECODINGS = 10_000  # rows times prefixes: fewer rows for many prefixes
+SUMMARY_PREFIXES = 200  # of the codes, for which explained shares are computed
 STORED_CODES = 1000  # of the training rows, from which `sample` learns a density
 
 
@@ -348,11 +349,17 @@ def training_attributes(run: TrainingRun, init: str) -> dict:
 
 @torch.no_grad()
 def summarize_components(run: TrainingRun, config) -> tuple[np.ndarray, int]:
-    """Return each component's share of the explained loss, and how many are active."""
+    """Return each component's share of the explained loss, and how many are active.
+
+    With more than 200 components, a share beyond the first 100 is the mean of a group
+    of neighboring components.
+    """
     k, batches = config.n_components - config.n_dropped, run.trainer.batches
-    n_rows = max(100, min(SUMMARY_ROWS, SUMMARY_DECODINGS // k))
-    shares = run.trainer.objective.explained_shares(batches.sample(n_rows))
-    ratio = np.diff(shares, prepend=0.0)[:k]
+    sizes = prefix_sizes(k)
+    n_rows = max(100, min(SUMMARY_ROWS, SUMMARY_DECODINGS // len(sizes)))
+    some = batches.sample(n_rows)
+    shares = run.trainer.objective.explained_shares(some, sizes)
+    ratio = np.diff(np.interp(np.arange(1, k + 1), sizes, shares), prepend=0.0)
     # A length explains no variance: the columns of lengths are zero.
     ratio = np.append(ratio, np.zeros(config.layout.n_lengths))
 
@@ -363,6 +370,18 @@ def summarize_components(run: TrainingRun, config) -> tuple[np.ndarray, int]:
     variances = (weight @ (codes - weight @ codes).square()).cpu().numpy()[:k]
     n_active = int(run.model.regularizer.active_components(variances).sum())
     return ratio, n_active
+
+
+def prefix_sizes(k: int) -> np.ndarray:
+    """Return up to 200 numbers of first components, of 1 to k, in increasing order.
+
+    From 101 on they grow geometrically: late components explain little.
+    """
+    if k <= SUMMARY_PREFIXES:
+        return np.arange(1, k + 1)
+    n_first = SUMMARY_PREFIXES // 2
+    others = np.geomspace(n_first, k, SUMMARY_PREFIXES - n_first + 1)
+    return np.append(np.arange(1, n_first), np.unique(np.rint(others).astype(int)))
 
 
 @torch.no_grad()

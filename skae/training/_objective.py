@@ -167,24 +167,33 @@ class Objective:
         return total / float(batches.weight.sum())
 
     @torch.no_grad()
-    def explained_shares(self, batches: Batches) -> np.ndarray:
+    def explained_shares(self, batches: Batches, sizes=None) -> np.ndarray:
         """Return the shares of the null loss that prefixes of the codes explain.
+
+        Parameters
+        ----------
+        batches : Batches
+            The rows.
+
+        sizes : ndarray of int of shape (n_sizes,) or None, default=None
+            Numbers of first components. With None, 1, 2, ..., n_components.
 
         Returns
         -------
-        shares : ndarray of shape (n_components,)
-            The share that the first 1, 2, ... components explain, with the others at 0.
+        shares : ndarray of shape (n_sizes,)
+            The share that so many first components explain, with the others at 0.
         """
         model = self.model
-        # Becomes an array of shape (n_components,).
+        # Becomes an array of shape (n_sizes,).
         total: Any = 0.0
         for rows, weights in batches.blocks():
             codes, target = model.encode(rows), self.target(rows)
             # One decoding for each prefix; the rows are few.
             positions = torch.arange(codes.shape[1], device=codes.device)
-            outputs = (model.decode(codes * (positions <= j)) for j in positions)
+            each = range(1, codes.shape[1] + 1) if sizes is None else sizes.tolist()
+            outputs = (model.decode(codes * (positions < size)) for size in each)
             losses = [model.adapter.sample_loss(output, target) for output in outputs]
-            # (n_components, n_samples) @ (n_samples,)
+            # (n_sizes, n_samples) @ (n_samples,)
             total = total + (torch.stack(losses) @ weights).cpu().numpy()
         # Without variance nothing is left to explain.
         mean_losses = total / float(batches.weight.sum())

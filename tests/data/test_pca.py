@@ -1,5 +1,7 @@
 """PCA of weighted rows equals scikit-learn's, for all shapes, storages and solvers."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -10,10 +12,12 @@ from skae.data import _pca
 from skae.data._pca import fit_pca, moments, n_axes_for_share
 
 # Limits under which a solver is used for every matrix.
+LARGE = {"MAX_SVD_OPERATIONS": 0, "MAX_SQUARE": 0, "MAX_RANDOMIZED": 1}
 SOLVERS = {
     "svd": {"MIN_ROWS_PER_FEATURE": np.inf, "MAX_SVD_OPERATIONS": np.inf},
-    "covariance": {"MIN_ROWS_PER_FEATURE": 0, "MAX_COVARIANCE_FEATURES": np.inf},
-    "lanczos": {"MIN_ROWS_PER_FEATURE": 0, "MAX_COVARIANCE_FEATURES": 0},
+    "square": {"MAX_SVD_OPERATIONS": 0, "MAX_LANCZOS_AXES": 0},
+    "lanczos": LARGE,
+    "subspace": {**LARGE, "MAX_LANCZOS_AXES": 0},
 }
 SHAPES = {"wide": (9, 20), "tall": (60, 5), "square": (12, 12), "two rows": (2, 6)}
 
@@ -65,13 +69,15 @@ def test_scale_is_the_root_mean_square_of_centered_entries():
     assert_allclose(fit(X, 2).scale, np.sqrt(X.var(axis=0).mean()))
 
 
+@pytest.mark.parametrize("shape", [(60, 5), (20, 60)])
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_limits_determine_the_solver(solver, monkeypatch):
+def test_limits_determine_the_solver(solver, shape, monkeypatch):
     use(solver, monkeypatch)
-    name, called = f"_axes_by_{solver}", []
+    square = "covariance" if shape[0] >= shape[1] else "gram"
+    name, called = f"_axes_by_{square if solver == 'square' else solver}", []
     function = getattr(_pca, name)
     monkeypatch.setattr(_pca, name, lambda *a: called.append(name) or function(*a))
-    fit(make_rows(60, 5), 2)
+    fit(make_rows(*shape), 2)
     assert called == [name]
 
 
@@ -98,6 +104,15 @@ def test_constant_columns_have_weight_zero_and_an_exact_mean():
     pca = fit(X, 3)
     assert_array_equal(pca.axes[:, [2, 4]], 0)
     assert_array_equal(pca.mean[[2, 4]], [0.1, 1e7 / 3])
+
+
+@pytest.mark.usefixtures("solver")
+@pytest.mark.parametrize("shape", [(90, 6), (20, 40)])
+def test_large_constant_columns_do_not_hide_axes(shape):
+    X = make_rows(*shape)
+    pca = fit(np.c_[X, np.full(len(X), 1e15)], 3)
+    assert_allclose(pca.axes[:, :-1], fit(X, 3).axes, atol=1e-6)
+    assert (pca.deviations > 0).all()
 
 
 def test_constant_matrix_has_scale_one_and_zero_axes():
@@ -154,6 +169,17 @@ def test_narrow_floats_are_computed_in_float64(dtype):
 
 
 @pytest.mark.usefixtures("solver")
+@pytest.mark.parametrize("convert", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("dtype", ["u1", "i1", "i8", "?"])
+@pytest.mark.parametrize("shape", [(90, 6), (20, 40)])
+def test_integers_and_booleans_are_computed_in_float64(convert, dtype, shape):
+    X = (make_rows(*shape) * 9).astype(dtype)
+    assert_same_solution(fit(convert(X), 3), fit(X.astype(float), 3), rtol=1e-12)
+    share = n_axes_for_share(convert(X), np.ones(len(X)), 0.7)
+    assert share == n_axes_for_share(X.astype(float), np.ones(len(X)), 0.7)
+
+
+@pytest.mark.usefixtures("solver")
 def test_means_much_larger_than_the_spread_are_exact():
     X = make_rows(200, 4)
     far = X + 1e6 * X.std()
@@ -172,9 +198,110 @@ def test_moments_equal_those_of_numpy(convert):
     assert_allclose(variance, np.average((X - expected) ** 2, axis=0, weights=weight))
 
 
+# Numbers of axes below the rank, and beyond it.
+
+
+def of_rank(rank, n, d, offset):
+    """Return rows whose centered matrix has a given rank."""
+    rng = np.random.default_rng(0)
+    factors = rng.standard_normal((n, rank)), rng.standard_normal((rank, d))
+    return factors[0] @ factors[1] + offset * rng.standard_normal(d)
+
+
+@pytest.mark.usefixtures("solver")
+@pytest.mark.parametrize("offset", [0.0, 1.0, 30.0])
+@pytest.mark.parametrize("convert", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("shape", [(9, 20), (60, 15), (200, 70), (70, 200)])
+@pytest.mark.parametrize("rank", [0, 1, 3, 6])
+def test_axes_beyond_the_rank_are_zero(rank, shape, convert, offset):
+    X = of_rank(rank, *shape, offset)
+    weight = np.arange(1.0, len(X) + 1)
+    pca = fit(convert(X), 8, weight)
+    assert np.isfinite(pca.axes).all()
+    assert_array_equal(pca.axes[rank:], 0)
+    assert_array_equal(pca.deviations[rank:], 0)
+    assert (pca.deviations[:rank] > 0).all()
+    assert_allclose(pca.axes[:rank] @ pca.axes[:rank].T, np.eye(rank), atol=1e-9)
+    residual = X - pca.mean
+    assert_allclose(residual @ pca.axes.T @ pca.axes, residual, atol=1e-6)
+
+
+@pytest.mark.parametrize("convert", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e7 / 3])
+def test_equal_rows_have_an_exact_mean_scale_one_and_no_variance(convert, value):
+    X, weight = np.full((40, 6), value), np.random.default_rng(0).random(40)
+    X[0], weight[0] = 5.0, 0.0  # a row of weight zero, such as a validation row
+    mean, variance, scale = moments(convert(X), weight)
+    assert_array_equal(mean, X[1])
+    assert_array_equal(variance, 0)
+    assert scale == 1
+
+
+@pytest.mark.usefixtures("solver")
+@pytest.mark.parametrize("rank", [0, 2, 5])
+def test_no_more_axes_than_the_rank_are_needed_for_a_share(rank):
+    X = of_rank(rank, 30, 40, offset=1.0)
+    assert n_axes_for_share(X, np.ones(30), 1 - 1e-16) == max(1, rank)
+
+
+@pytest.mark.usefixtures("solver")
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.9, 0.999])
-@pytest.mark.parametrize("shape", [(60, 8), (7, 12)])
-def test_number_of_axes_for_a_share_equals_that_of_sklearn(share, shape):
+@pytest.mark.parametrize("shape", [(60, 8), (7, 12), (90, 120), (120, 90)])
+def test_number_of_axes_for_a_share_equals_that_of_sklearn(share, shape, monkeypatch):
+    monkeypatch.setattr(_pca, "RANDOMIZED_AXES", 5)
+    monkeypatch.setattr(_pca, "OVERSAMPLING", 2)
     X = make_rows(*shape)
     expected = PCA(share, svd_solver="full").fit(X).n_components_
     assert n_axes_for_share(X, np.ones(len(X)), share) == expected
+
+
+@pytest.mark.parametrize("shape", [(150, 200), (200, 150)])
+@pytest.mark.parametrize("convert", [np.asarray, sparse.csr_array])
+def test_few_axes_for_a_share_take_few_products(shape, convert, monkeypatch):
+    use("subspace", monkeypatch)
+    monkeypatch.setattr(_pca, "RANDOMIZED_AXES", 16)
+    monkeypatch.delattr(_pca, "_all_values")
+    name, sizes = "_gram_times" if shape[0] < shape[1] else "_covariance_times", []
+    times = getattr(_pca, name)
+    monkeypatch.setattr(
+        _pca, name, lambda *a: sizes.append(a[-1].shape[1]) or times(*a)
+    )
+    X = make_rows(*shape)
+    assert n_axes_for_share(convert(X), np.ones(len(X)), 0.5) < 6
+    assert sum(sizes) <= 16 * 6
+
+
+def test_all_axes_may_be_needed_for_a_share():
+    X = np.eye(1100)  # all directions but one have the same variance
+    assert n_axes_for_share(sparse.csr_array(X), np.ones(1100), 0.95) == 1045
+
+
+# Memory.
+
+
+def peak_memory(function, *args):
+    """Return the largest number of bytes that a call holds at the same time."""
+    tracemalloc.start()
+    try:
+        function(*args)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.usefixtures("solver")
+def test_wide_rows_take_a_few_times_their_memory():
+    X = make_rows(50, 20_000)
+    assert peak_memory(fit, X, 3) < 5 * X.nbytes
+    assert peak_memory(n_axes_for_share, X, np.ones(50), 0.9) < 5 * X.nbytes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("solver", ["square", "lanczos", "subspace"])
+@pytest.mark.parametrize("shape", [(1200, 20_000), (20_000, 1200)])
+def test_sparse_rows_are_never_dense_as_a_whole(shape, solver, monkeypatch):
+    use(solver, monkeypatch)
+    X = sparse.random_array(shape, density=0.001, format="csr", rng=0)
+    budget = np.prod(shape) * 8 / 2  # half of the dense matrix
+    assert peak_memory(n_axes_for_share, X, np.ones(shape[0]), 0.3) < budget
+    assert peak_memory(fit, X, 20) < budget

@@ -1,5 +1,8 @@
 """Batches contain every row once, from memory or from where it lies."""
 
+import tracemalloc
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from parts import generator, quick
 from scipy import sparse
 
-from skae.data._rows import StandardizedRows
+from skae.data._rows import BLOCK_ENTRIES, StandardizedRows
 from skae.training import _batches
 from skae.training._batches import Batches
 
@@ -101,6 +104,47 @@ def test_rows_are_dense_and_of_the_models_type(convert, dtype, storage):
     rows = batches_of(convert(X), dtype=dtype).read(torch.tensor([5, 3]))
     assert rows.dtype == dtype
     assert_allclose(rows, X[[5, 3]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("convert", "dtype"),
+    [
+        *product([np.asarray, sparse.csr_array], ["uint8", "int64", "bool", "float32"]),
+        (np.asarray, "float16"),  # which scipy does not have
+    ],
+)
+def test_rows_of_any_type_are_those_of_float64(convert, dtype, storage):
+    rows = (100 * X).astype(dtype)
+    mean = rows.mean(axis=0, dtype=np.float64)
+    given = Batches(StandardizedRows(convert(rows), mean, 3.0), torch.float32, "cpu")
+    rows = StandardizedRows(rows.astype(np.float64), mean, 3.0)
+    expected = Batches(rows, torch.float32, "cpu")
+    assert given.rows.X.dtype == dtype
+    for index in (slice(None), slice(5, 30), torch.tensor([7, 2, 50])):
+        assert torch.equal(given.read(index), expected.read(index))
+
+
+@pytest.mark.parametrize("convert", [np.asarray, sparse.csr_array])
+def test_batches_of_wide_rows_are_in_float64_in_blocks_only(convert, monkeypatch):
+    monkeypatch.setattr(_batches, "RESIDENT_BYTES", 0)
+    X = np.zeros((1000, 5000), dtype=np.uint8)
+    X[:, 0] = 1
+    batches = batches_of(convert(X), dtype=torch.float32)
+    tracemalloc.start()
+    batches.read(slice(None))
+    # A block is read, and standardized. Tensors are not counted.
+    assert tracemalloc.get_traced_memory()[1] < 2.5 * 8 * BLOCK_ENTRIES
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("device", "n_bytes"), [("cpu", 2**28), ("meta", 2**30)])
+def test_the_size_of_resident_rows_is_bounded(device, n_bytes, monkeypatch):
+    monkeypatch.setattr(Batches, "_read_blocks", lambda batches, index: "resident")
+    for n_rows, is_resident in [(1024, True), (1025, False)]:
+        # Zeros without memory, in float32 of n_bytes for 1024 rows.
+        zeros = np.broadcast_to(np.zeros(1), (n_rows, n_bytes // 4096))
+        batches = Batches(StandardizedRows(zeros, zeros[0], 1.0), torch.float32, device)
+        assert (batches.resident is not None) == is_resident
 
 
 def test_small_dense_rows_alone_are_resident(monkeypatch):
