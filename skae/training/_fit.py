@@ -263,11 +263,23 @@ def drop_superfluous_components(runs: list[TrainingRun], params) -> None:
     """Drop the last components, if the others explain the requested share."""
     run = runs[0]
     run.state.load(run.state.best)
-    shares = run.trainer.objective.explained_shares(run.evaluation)
-    is_enough = shares >= params.share
-    n_needed = np.argmax(is_enough) + 1 if is_enough.any() else len(is_enough)
+    k = params.config.n_components
     for each in runs:
-        each.n_dropped = int(params.config.n_components - n_needed)
+        each.n_dropped = k - n_components_for_share(run, params.share, k)
+
+
+def n_components_for_share(run: TrainingRun, share: float, k: int) -> int:
+    """Return the fewest first components that explain a share, or all k."""
+    sizes = prefix_sizes(k)
+    # If sizes are skipped, all sizes before the first one that is enough follow.
+    for _ in range(1 if k <= SUMMARY_PREFIXES else 2):
+        shares = run.trainer.objective.explained_shares(run.evaluation, sizes)
+        enough = sizes[shares >= share]
+        if not len(enough):
+            return k
+        too_few = np.append(0, sizes[sizes < enough[0]])
+        sizes = np.arange(too_few[-1] + 1, enough[0] + 1)
+    return int(enough[0])
 
 
 def run_from_fitted(estimator, data: TrainingData, params: ResolvedParams):

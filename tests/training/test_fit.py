@@ -296,7 +296,7 @@ def test_the_decoder_is_not_shrunk_where_the_tangent_fits():
 
 def with_shares(run, *shares):
     """Let the first components of a run explain given shares."""
-    run.trainer.objective.explained_shares = lambda batches: np.array(shares)
+    run.trainer.objective.explained_shares = lambda batches, sizes: np.array(shares)
 
 
 @pytest.mark.parametrize(
