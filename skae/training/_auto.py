@@ -19,7 +19,7 @@ from skae.regularizers._ordered import Ordered
 from skae.training._crossval import cross_validation_folds
 from skae.training._optimizers import OptimizerSpec, as_optimizer
 
-CROSS_VALIDATION_ROWS = 700  # below, one part of the rows has no power
+CROSS_VALIDATION_ROWS = 700  # on a part of fewer rows, the comparison has no power
 MIN_VALIDATION_ROWS = 10  # on fewer, the comparison with PCA has no power
 MAX_FLOAT64_ROWS = 500  # up to here float64 takes no longer than float32
 N_STEPS = {0: 1500, 1000: 3000, 10_000: 4000}  # from this number of rows on
@@ -218,9 +218,7 @@ def resolve_params(
         check_bfloat16(device)
 
     config = model_config(params, data, MASTER_DTYPES.get(precision, precision))
-    folds = ()
-    if cross_validates(params, data, config):
-        folds = cross_validation_folds(data.X, seed)
+    folds = select_folds(params, data, config, seed)
     # A given batch_size changes the automatic max_iter, and this n_iter_no_change.
     batch_size, max_iter = params["batch_size"], params["max_iter"]
     if batch_size == "auto":
@@ -266,12 +264,14 @@ def resolve_params(
     )
 
 
-def cross_validates(params: dict, data: TrainingData, config: ModelConfig) -> bool:
-    """Return whether the epoch is selected by cross-validation.
+def select_folds(
+    params: dict, data: TrainingData, config: ModelConfig, seed: int
+) -> tuple[np.ndarray, ...]:
+    """Return the folds of a cross-validation, or none if it is not used.
 
-    A regularizer with a prior is not compared with PCA, for which folds are needed.
+    It serves the comparison with PCA, which a regularizer with a prior does not have.
     """
-    return (
+    is_used = (
         params["early_stopping"] == "auto"
         and data.X_val is None
         and data.X.shape[0] < CROSS_VALIDATION_ROWS
@@ -279,6 +279,7 @@ def cross_validates(params: dict, data: TrainingData, config: ModelConfig) -> bo
         and not params["warm_start"]
         and as_regularizer(config.regularizer).compare_with_pca
     )
+    return cross_validation_folds(data.X, seed) if is_used else ()
 
 
 def model_config(params: dict, data: TrainingData, dtype: str) -> ModelConfig:
