@@ -7,6 +7,8 @@ import numpy as np
 from scipy import sparse
 
 ROW_DTYPES = (np.float64, np.float32, np.float16)
+# Held as they are, and converted to float64 block by block.
+HELD_DTYPES = (*ROW_DTYPES, np.uint8, np.int8, np.uint16, np.int16, np.bool_)
 
 # Beyond these magnitudes squares or reciprocals leave the range of float64.
 MIN_MAGNITUDE, MAX_MAGNITUDE = 1e-150, 1e150
@@ -54,6 +56,11 @@ def dense(rows):
     """Return a block of rows as a dense float64 array."""
     rows = rows.toarray() if sparse.issparse(rows) else rows
     return np.asarray(rows, dtype=np.float64)
+
+
+def float_dtype(X):
+    """Return the float type in which results for X are returned."""
+    return X.dtype if X.dtype in ROW_DTYPES else np.dtype(np.float64)
 
 
 def cast_rows(X, dtype):

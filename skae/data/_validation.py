@@ -21,12 +21,18 @@ from skae._sklearn import (
     is_polars_df,
 )
 from skae.data._layout import Layout, infer_layout
-from skae.data._rows import ROW_DTYPES, check_magnitude, extremes
+from skae.data._rows import (
+    HELD_DTYPES,
+    ROW_DTYPES,
+    check_magnitude,
+    extremes,
+    float_dtype,
+)
 
 # NaN may be padding, which the layout of the rows decides.
 MATRIX_CHECKS = {
     "accept_sparse": "csr",
-    "dtype": ROW_DTYPES,
+    "dtype": HELD_DTYPES,
     "ensure_all_finite": "allow-nan",
 }
 NUMBER_KINDS, TEXT_KINDS = "biuf", "OSUT"
@@ -93,7 +99,7 @@ def validate_training_data(estimator, X, sample_weight, X_val, loss, *, reset):
         X, shape = validate_first_rows(estimator, X)
     else:
         X = validate_rows(estimator, X)
-    metadata = {"_container": container, "_dtype": X.dtype.name}
+    metadata = {"_container": container, "_dtype": float_dtype(X).name}
     weight = None
     if sample_weight is not None:
         X, weight = positive_weights(X, sample_weight)
@@ -186,7 +192,7 @@ def flatten(X):
     if len(X.shape) < 3:
         return X, None
     # validate_data rejects more than two axes, and here the shape is needed as well.
-    X = check_array(X, allow_nd=True, dtype=ROW_DTYPES, ensure_all_finite="allow-nan")
+    X = check_array(X, allow_nd=True, dtype=HELD_DTYPES, ensure_all_finite="allow-nan")
     return X.reshape(len(X), -1), X.shape[1:]
 
 

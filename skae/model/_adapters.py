@@ -8,7 +8,6 @@ from torch.nn import functional as F
 
 from skae.data._layout import Layout, NumericLayout, PaddedLayout, TokenLayout
 
-
 MAX_RATIO = 100  # of a reconstructed count and the largest one of its column
 
 

@@ -11,6 +11,7 @@ from sklearn.base import clone
 from skae._base import Part
 from skae.data._counts import transformed
 from skae.data._pca import n_axes_for_share
+from skae.data._rows import float_dtype
 from skae.data._validation import TrainingData
 from skae.losses import as_loss
 from skae.model._config import ModelConfig
@@ -199,7 +200,7 @@ def resolve_params(
         device = "cuda" if torch.cuda.is_available() else device
     if precision == "auto":
         # Up to 500 rows float64 takes no longer than float32. "mps" has none.
-        is_small = data.X.dtype == np.float64 and n_rows <= MAX_FLOAT64_ROWS
+        is_small = float_dtype(data.X) == np.float64 and n_rows <= MAX_FLOAT64_ROWS
         precision = "float64" if is_small and device != "mps" else "float32"
     elif precision == "bfloat16":
         check_bfloat16(device)

@@ -518,6 +518,7 @@ def test_weights_of_any_magnitude_give_the_same_model_and_score(factor):
     assert score == pytest.approx(expected.score(X, sample_weight=weight), rel=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:The code has collapsed")
 def test_weights_of_different_magnitudes_give_a_finite_model():
     weight = np.r_[1e300, 1e-300, np.ones(38)]
     model = quick().fit(X, sample_weight=weight)
