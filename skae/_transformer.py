@@ -426,7 +426,7 @@ class AutoencoderTransformer(
         self.verbose = verbose
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, *, sample_weight=None, X_val=None):
+    def fit(self, X, y=None, *, sample_weight=None, X_val=None, X_clean=None):
         """Learn to encode and decode the rows of X.
 
         Parameters
@@ -447,6 +447,11 @@ class AutoencoderTransformer(
             Validation rows. Then all rows of X are used for training, and there is no
             comparison with PCA. By default validation rows are a part of X.
 
+        X_clean : array like X, default=None
+            Clean versions of the rows of X, which are reconstructed in their place:
+            for pairs of noisy and clean rows. Mean, scale and PCA are those of X_clean.
+            Not together with X_val.
+
         Returns
         -------
         self : AutoencoderTransformer
@@ -456,7 +461,7 @@ class AutoencoderTransformer(
         # The caller's modes and threads are restored, and attributes if fit fails.
         with isolated_torch() as n_threads, restore_on_error(self):
             data, params, metadata = self._prepare(
-                X, sample_weight, X_val, continues, n_threads
+                X, sample_weight, X_val, X_clean, continues, n_threads
             )
             if not continues:
                 warn_of_sizes(params.config, data.X.shape[0])
@@ -483,7 +488,7 @@ class AutoencoderTransformer(
         return self
 
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None, *, sample_weight=None):
+    def partial_fit(self, X, y=None, *, sample_weight=None, X_clean=None):
         """Train for one epoch on the rows of X, from where the last call ended.
 
         The first call computes mean, scale and PCA's solution; later calls keep them.
@@ -507,6 +512,9 @@ class AutoencoderTransformer(
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows.
 
+        X_clean : array like X, default=None
+            Clean versions of the rows of X, which are reconstructed in their place.
+
         Returns
         -------
         self : AutoencoderTransformer
@@ -518,7 +526,7 @@ class AutoencoderTransformer(
         one_epoch = {"max_iter": 1, "early_stopping": False, "warm_start": True}
         with isolated_torch() as n_threads, restore_on_error(self):
             data, params, metadata = self._prepare(
-                X, sample_weight, None, continues, n_threads, one_epoch
+                X, sample_weight, None, X_clean, continues, n_threads, one_epoch
             )
             callbacks = self._init_callback_context(max_subtasks=1)
             callbacks.call_on_fit_task_begin(estimator=self, X=X, y=X)
@@ -546,11 +554,13 @@ class AutoencoderTransformer(
             hint = suggestion(name, params[name])
             raise InvalidParameterError(f"{error}{hint}") from None
 
-    def _prepare(self, X, sample_weight, X_val, continues, n_threads, changes=None):
+    def _prepare(
+        self, X, sample_weight, X_val, X_clean, continues, n_threads, changes=None
+    ):
         """Return validated rows, resolved parameters and attributes of the input."""
         loss = as_loss(self.loss)
         data, metadata = validate_training_data(
-            self, X, sample_weight, X_val, loss, reset=not continues
+            self, X, sample_weight, loss, X_val, X_clean, reset=not continues
         )
         # The parts themselves; they are cloned into the configuration of the model.
         params = self.get_params(deep=False) | (changes or {})

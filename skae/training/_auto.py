@@ -256,7 +256,8 @@ def model_config(params: dict, data: TrainingData, dtype: str) -> ModelConfig:
     if k < 1:
         # PCA's number is an upper bound; fewer may suffice after training.
         weight = np.ones(n_rows) if data.sample_weight is None else data.sample_weight
-        matrix, transform = layout.as_matrix(data.X, weight), as_loss(loss).transform
+        X = data.X if data.X_clean is None else data.X_clean
+        matrix, transform = layout.as_matrix(X, weight), as_loss(loss).transform
         matrix = matrix if transform is None else transformed(matrix, transform)
         k = n_axes_for_share(matrix, weight, k)
         regularizer = Ordered() if regularizer is None else regularizer

@@ -148,7 +148,8 @@ def start_at_pca(data: TrainingData, params: ResolvedParams) -> TrainingRun:
     weight[params.validation_index] = 0
     n_axes = config.n_components if config.init == "pca" else 0
     transform = as_loss(config.loss).transform
-    pca = fit_input_pca(config.layout, data.X, weight, n_axes, transform)
+    X = data.X if data.X_clean is None else data.X_clean
+    pca = fit_input_pca(config.layout, X, weight, n_axes, transform)
     model = config.build(params.seed, pca).to(params.device)
     return start_run(model, pca, data, params)
 
@@ -191,7 +192,11 @@ def split_batches(
     """Return the training rows and the validation rows, or None without any."""
     config, validation_index = params.config, params.validation_index
     rows = partial(
-        StandardizedRows, mean=pca.mean, scale=pca.scale, width=config.layout.n_outputs
+        StandardizedRows,
+        mean=pca.mean,
+        scale=pca.scale,
+        width=config.layout.n_outputs,
+        clean=data.X_clean,
     )
     batches = partial(Batches, dtype=getattr(torch, config.dtype), device=params.device)
     X, weight = data.X, data.sample_weight

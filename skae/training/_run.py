@@ -175,7 +175,7 @@ class TrainingRun:
         Each is the root mean square over features.
         """
         blocks = self.evaluation.blocks()
-        inputs = torch.cat([self.model.adapter.read(rows) for rows, _ in blocks])
+        inputs = torch.cat([self.model.adapter.inputs(rows) for rows, _ in blocks])
         mean = inputs.mean(dim=0)
         spread = (inputs - mean).square().mean().sqrt()
         return float(mean.square().mean().sqrt()), float(spread)

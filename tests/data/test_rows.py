@@ -273,7 +273,7 @@ def test_a_fit_on_small_integers_equals_one_on_their_floats(dtype, container):
 def test_integers_are_not_copied_as_floats(shape):
     X = np.zeros((40, *shape, 6), dtype=np.uint8)
     data, _ = validate_training_data(
-        quick(), X, None, None, as_loss("squared_error"), reset=True
+        quick(), X, None, as_loss("squared_error"), reset=True
     )
     assert data.X.dtype == np.uint8
     assert np.shares_memory(data.X, X)
