@@ -4,6 +4,7 @@ Releases of scikit-learn may change them without notice, so they are imported he
 """
 
 from sklearn.base import _fit_context as fit_context
+from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._dataframe import is_pandas_df, is_pandas_df_or_series, is_polars_df
 from sklearn.utils._param_validation import (
     HasMethods,
@@ -45,5 +46,6 @@ __all__ = [
     "is_pandas_df",
     "is_pandas_df_or_series",
     "is_polars_df",
+    "safe_indexing",
     "validate_parameter_constraints",
 ]

@@ -696,6 +696,9 @@ class AutoencoderTransformer(
     def reconstruction_error(self, X, per_feature=False):
         """Return the loss between rows and their reconstructions.
 
+        Errors of the training rows can be too small: a few unusual rows may have been
+        learned by heart. See :func:`cross_val_reconstruction_error`.
+
         Parameters
         ----------
         X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features), \
