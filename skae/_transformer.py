@@ -23,7 +23,9 @@ from skae._codec import Codec, row_means
 from skae._generation import sample_codes
 from skae._parameters import check_parts, suggestion
 from skae._sklearn import (
+    CALLBACK_ATTRIBUTES,
     CONTAINERS,
+    FIT_CONTEXT,
     Interval,
     InvalidParameterError,
     RealNotInt,
@@ -454,7 +456,8 @@ class AutoencoderTransformer(
             # At most two runs: one with validation rows, and one on all rows.
             callbacks = self._init_callback_context(max_subtasks=2)
             callbacks.call_on_fit_task_begin(estimator=self, X=X, y=X)
-            train = partial(self._train, params=params, callbacks=callbacks, X=X)
+            report = {"metadata": metadata, "callbacks": callbacks, "X": X}
+            train = partial(self._train, params=params, **report)
             if continues:
                 result = continue_fit(self._resume(data, params), params, train)
             else:
@@ -518,7 +521,8 @@ class AutoencoderTransformer(
             else:
                 check_rows_differ(data)
                 run = start_at_pca(data, params)
-            train = partial(self._train, params=params, callbacks=callbacks, X=X)
+            report = {"metadata": metadata, "callbacks": callbacks, "X": X}
+            train = partial(self._train, params=params, **report)
             result = partial_fit_model(run, params, train)
             self._set_fitted(result, metadata)
         warn_of_failure(self, result, (divergence_message,))
@@ -571,7 +575,7 @@ class AutoencoderTransformer(
         params = self.get_params(deep=False)
         return {name: clone(params[name], safe=False) for name in RUN_PARAMS}
 
-    def _train(self, run, params, callbacks, X):
+    def _train(self, run, params, metadata, callbacks, X):
         """Run the scheduled epochs, and report each of them to the callbacks."""
         if not run.has_next:
             return
@@ -585,9 +589,11 @@ class AutoencoderTransformer(
                 print(run.report())  # noqa: T201
             # The attributes are computed only for callbacks that use them.
             run.stopped = epoch.call_on_fit_task_end(
-                reconstruction_attributes=lambda: fitted_attributes(
-                    run, params, copied=True
-                ),
+                reconstruction_attributes=lambda: {
+                    **fitted_attributes(run, params, copied=True),
+                    **metadata,
+                    "_run": None,
+                },
                 **reported,
             )
         epochs.call_on_fit_task_end(**reported)
@@ -946,11 +952,15 @@ class AutoencoderTransformer(
 
     def __copy__(self):
         """Return an estimator with the same attributes, without copying the model."""
-        # Callbacks copy an estimator after each epoch.
         copied = type(self).__new__(type(self))
         copied.__dict__.update(vars(self))
         if vars(self).get("_run"):  # further training would change both
             copied._run = None
+        if FIT_CONTEXT in vars(self):
+            # During a fit, copies are made for callbacks. The copies have none, so that
+            # they can be pickled, and trained further, independently of this fit.
+            for name in CALLBACK_ATTRIBUTES:
+                vars(copied).pop(name, None)
         return copied
 
     def __getstate__(self):
