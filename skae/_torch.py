@@ -83,15 +83,31 @@ class SeededDispatch(TorchDispatchMode):
         kwargs = dict(kwargs or {})
         if torch.Tag.nondeterministic_seeded not in func.tags:
             return func(*args, **kwargs)
-        if func.overloadpacket.__name__.endswith("_") and args[0].is_meta:
-            # A tensor without memory stays as it is. torch would import its compiler.
-            return args[0]
+        if is_meta(*args, **kwargs):
+            # Tensors without memory, for which torch would import its compiler.
+            name = func.overloadpacket.__name__
+            if name.endswith("_"):
+                return args[0]
+            if name in SAME_SHAPE:
+                packet = getattr(torch.ops.aten, SAME_SHAPE[name])
+                func = getattr(packet, func._overloadname)
         if kwargs.get("generator") is None:
             self.n_unseeded += 1
             func, accepts_generator = overload_with_generator(func)
             if accepts_generator:
                 kwargs["generator"] = self.generator
         return func(*args, **kwargs)
+
+
+# Random operations, and others with the same arguments, result and shape.
+SAME_SHAPE = {"randn": "rand", "randn_like": "rand_like"}
+
+
+def is_meta(*args, device=None, **kwargs) -> bool:
+    """Return whether an operation with these arguments returns a meta tensor."""
+    if device is None:
+        return isinstance(args[0], torch.Tensor) and args[0].is_meta
+    return torch.device(device).type == "meta"
 
 
 @cache

@@ -960,7 +960,7 @@ class AutoencoderTransformer(
             # During a fit, copies are made for callbacks. The copies have none, so that
             # they can be pickled, and trained further, independently of this fit.
             for name in CALLBACK_ATTRIBUTES:
-                vars(copied).pop(name, None)
+                copied.__dict__.pop(name, None)
         return copied
 
     def __getstate__(self):

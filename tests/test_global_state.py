@@ -145,31 +145,52 @@ def test_verbose_prints_a_line_for_every_epoch_and_one_for_the_outcome(capfd):
     assert not err
 
 
-def test_no_file_is_written_no_process_started_and_no_connection_opened():
-    run_script(
-        """
-        import pickle, sys
-        import numpy as np, sklearn.base, sklearn.callback, scipy.linalg, torch
-        import scipy.sparse.linalg, sklearn.utils.estimator_checks
-        import pandas
-        events = []
-        forbidden = ("os.mkdir", "os.putenv", "subprocess", "os.system", "socket",
-                     "tempfile", "os.rename", "os.remove")
-        def hook(event, args):
-            writes = event == "open" and isinstance(args[1], str) and (
-                set(args[1]) & set("wax+"))
-            if writes or event.startswith(forbidden):
-                events.append((event, str(args)[:200]))
-        sys.addaudithook(hook)
-        from skae import AutoencoderTransformer
-        X = np.random.default_rng(0).standard_normal((90, 7))
-        model = AutoencoderTransformer(random_state=0, max_iter=3).fit(X)
+# Other libraries are imported first, since their imports have side effects.
+FITS = """
+    import os, pickle, random, sys, warnings
+    import numpy as np, pandas, scipy.linalg, scipy.sparse.linalg, scipy.special, torch
+    import sklearn.base, sklearn.callback, sklearn.datasets, sklearn.mixture
+    import sklearn.utils.estimator_checks
+    events = []
+    forbidden = ("os.mkdir", "os.putenv", "subprocess", "os.system", "socket",
+                 "tempfile", "os.rename", "os.remove")
+    def hook(event, args):
+        writes = event == "open" and isinstance(args[1], str) and (
+            set(args[1]) & set("wax+"))
+        if writes or event.startswith(forbidden):
+            events.append((event, str(args)[:200]))
+    def state():
+        kind, keys, *rest = np.random.get_state()
+        return dict(
+            environment=dict(os.environ), filters=list(warnings.filters),
+            events=list(events), dtype=torch.get_default_dtype(),
+            threads=torch.get_num_threads(), gradients=torch.is_grad_enabled(),
+            python=random.getstate(), numpy=(kind, keys.tolist(), *rest),
+            torch=torch.get_rng_state().tolist(),
+            compiler="torch._dynamo" in sys.modules)
+    before = state()
+    sys.addaudithook(hook)
+    import skae
+    sys.path.insert(0, {tests!r})
+    from configurations import CONFIGURATIONS, fitted
+    # The defaults take long, and a callable solver is one of torch.optim.
+    left_out = [n for n in CONFIGURATIONS if n.startswith("default")]
+    for name in sorted(CONFIGURATIONS.keys() - {{*left_out, "callable solver"}}):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model, X = fitted(name)
+            model.partial_fit(X)
         model.inverse_transform(model.transform(X))
         model.score(X)
+        model.sample(3)
+        if not model._config.layout.n_lengths:
+            model.decompress(model.compress(X[:20]))
         pickle.loads(pickle.dumps(model))
-        assert not events, events
-        # torch's compiler takes seconds to import.
-        assert "torch._dynamo" not in sys.modules
-        """,
-        PYTHONDONTWRITEBYTECODE="1",
-    )
+        changed = {{k: v for k, v in state().items() if v != before[k]}}
+        assert not changed, (name, changed)
+"""
+
+
+def test_no_option_changes_the_process_writes_a_file_or_opens_a_connection():
+    tests = os.path.dirname(__file__)
+    run_script(FITS.format(tests=tests), PYTHONDONTWRITEBYTECODE="1")

@@ -76,6 +76,15 @@ def test_tensors_without_memory_draw_nothing():
     assert torch.equal(generator.get_state(), before)
 
 
+def test_tensors_without_memory_have_the_shapes_of_others():
+    for name in ("normal", "normal like", "uniform", "linear"):
+        with torch.device("meta"), SeededDispatch(torch.Generator()):
+            drawn = DRAWS[name]()
+        assert drawn.is_meta
+        assert drawn.shape == DRAWS[name]().shape
+        assert drawn.dtype == torch.float32
+
+
 def test_threads_draw_what_one_thread_draws():
     def draw(seed):
         return seeded(lambda: nn.LSTM(8, 8).weight_hh_l0.detach(), seed)
