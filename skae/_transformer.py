@@ -611,6 +611,7 @@ class AutoencoderTransformer(
         attributes["_run"] = run if may_continue else None
         self.__dict__.update(attributes, **metadata)
 
+    @isolated_torch(n_threads=None)
     def transform(self, X):
         """Encode rows.
 
@@ -632,6 +633,7 @@ class AutoencoderTransformer(
         check_is_fitted(self)
         return self._codec.encode(validate_rows(self, X))
 
+    @isolated_torch(n_threads=None)
     def inverse_transform(self, X):
         """Decode codes.
 
@@ -656,6 +658,7 @@ class AutoencoderTransformer(
             )
         return self._codec.decode(codes)
 
+    @isolated_torch(n_threads=None)
     def score(self, X, y=None, sample_weight=None):
         """Return the share of variance, or of the loss's deviance, that is explained.
 
@@ -687,6 +690,7 @@ class AutoencoderTransformer(
         loss, null_loss = self._codec.total_losses(X, weight)
         return float(loss == 0) if null_loss == 0 else float(1 - loss / null_loss)
 
+    @isolated_torch(n_threads=None)
     def reconstruction_error(self, X, per_feature=False):
         """Return the loss between rows and their reconstructions.
 
@@ -716,6 +720,7 @@ class AutoencoderTransformer(
             errors[block] = losses if per_feature else row_means(losses)
         return errors
 
+    @isolated_torch(n_threads=None)
     def sample(self, n_samples=1, random_state=None):
         """Draw new rows that resemble the training rows.
 
@@ -761,6 +766,7 @@ class AutoencoderTransformer(
         )
         return self._decode_like_training_rows(codes)
 
+    @isolated_torch(n_threads=None)
     def interpolate(self, start, end, n_steps=10):
         """Return rows between two rows, along a straight line in the space of codes.
 
@@ -811,6 +817,7 @@ class AutoencoderTransformer(
         names = check_feature_names_in(self)
         return CONTAINERS[container].create_container(rows, rows, columns=names)
 
+    @isolated_torch(n_threads=None)
     def compress(self, X, *, added_error=0.01, max_error=None):
         """Compress rows to bytes by quantizing their codes.
 
@@ -889,6 +896,7 @@ class AutoencoderTransformer(
         X = validate_rows(self, X)
         return compress(self._codec, X, float(added_error), max_error)
 
+    @isolated_torch(n_threads=None)
     def decompress(self, data, *, max_bytes=2**30):
         """Return the rows that `compress` of this model has written.
 
@@ -974,6 +982,7 @@ class AutoencoderTransformer(
             state["_skae_version"] = __version__
         return state
 
+    @isolated_torch(n_threads=None)
     def __setstate__(self, state):
         state = dict(state)
         if "module_" in state:

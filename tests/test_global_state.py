@@ -16,6 +16,8 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 from variants import VARIANTS, digest, quick, run_script
 
+from skae import AutoencoderTransformer
+
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 X = load_digits().data[:120] / 16
@@ -79,6 +81,23 @@ def test_global_random_states_are_neither_used_nor_changed(name, use):
     assert global_random_states() == before
 
 
+@pytest.mark.parametrize("name", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "use", [u for u in USES if u not in ("construct", "clone", "repr", "interpolate")]
+)
+def test_autocast_does_not_change_results(use, name):
+    def digest_of(result):
+        if isinstance(result, AutoencoderTransformer):
+            return digest(result)
+        return np.asarray(result).tobytes()
+
+    seeded = {"sample": lambda model: model.sample(5, random_state=0)}
+    use = (USES | seeded)[use]
+    expected = digest_of(use(fitted(name)))
+    with autocast():
+        assert digest_of(use(fitted(name))) == expected
+
+
 @pytest.mark.parametrize("use", USES)
 def test_settings_are_not_changed(use):
     model = fitted()
@@ -96,6 +115,10 @@ def default_dtype_float64():
         torch.set_default_dtype(torch.float32)
 
 
+def autocast():
+    return torch.autocast("cpu", torch.bfloat16)
+
+
 @contextmanager
 def deterministic_algorithms():
     torch.use_deterministic_algorithms(True)
@@ -110,6 +133,7 @@ def deterministic_algorithms():
     [
         torch.no_grad,
         torch.inference_mode,
+        autocast,
         default_dtype_float64,
         deterministic_algorithms,
     ],
