@@ -1,5 +1,6 @@
 """`AutoencoderTransformer`: parameters, fit, transform, inverse_transform, state."""
 
+import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
@@ -42,12 +43,8 @@ from skae.compression._compress import compress, decompress
 from skae.data._rows import ROW_DTYPES, cast_rows
 from skae.data._validation import one_row, validate_rows, validate_training_data
 from skae.losses import CrossEntropy, as_loss
-from skae.model._config import (
-    PART_CONSTRAINTS,
-    ModelConfig,
-    check_attributes,
-    to_arrays,
-)
+from skae.model._config import PART_CONSTRAINTS, to_arrays
+from skae.model._state import check_names, fitted_state, is_fitted, version_message
 from skae.networks._base import Network
 from skae.networks._mlp import MLP
 from skae.noise import Noise
@@ -726,9 +723,9 @@ class AutoencoderTransformer(
 
         Codes are drawn and decoded. They come from the regularizer's prior if it has
         one, and otherwise from a Gaussian mixture fitted, in this method, to the codes
-        of at most 1000 training rows. The number of Gaussians and the shape of their
-        covariances are selected by BIC. This takes a fraction of a second, so draw all
-        rows in one call.
+        of at most 1000 training rows, which are part of the model. The number of
+        Gaussians and the shape of their covariances are selected by BIC. This takes a
+        fraction of a second, so draw all rows in one call.
 
         Parameters
         ----------
@@ -984,15 +981,17 @@ class AutoencoderTransformer(
 
     @isolated_torch(n_threads=None)
     def __setstate__(self, state):
+        # A file may be damaged or hostile: all is validated before it is used.
         state = dict(state)
-        if "module_" in state:
-            # A file may be damaged or hostile: all is validated before it is used.
-            config = ModelConfig.from_state(state.get("_config"))
-            check_attributes(state, config)
-            state["module_"] = config.load(state["module_"])
-            state["_config"] = config
-            state["_run"] = None
-            state.pop("_skae_version", None)
+        check_names(state, self._get_param_names())
+        if is_fitted(state):
+            message = version_message(state.pop("_skae_version", None))
+            try:
+                state |= fitted_state(state)
+            except ValueError as error:
+                raise ValueError(f"{error} {message}".strip()) from error
+            if message:
+                warnings.warn(message, UserWarning, stacklevel=3)
         super().__setstate__(state)
 
 
