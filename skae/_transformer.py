@@ -2,8 +2,7 @@
 
 import warnings
 from collections.abc import Callable
-from contextlib import contextmanager
-from functools import partial
+from functools import partial, wraps
 from numbers import Integral, Real
 from typing import Any
 
@@ -44,7 +43,13 @@ from skae.data._rows import ROW_DTYPES, cast_rows
 from skae.data._validation import one_row, validate_rows, validate_training_data
 from skae.losses import CrossEntropy, as_loss
 from skae.model._config import PART_CONSTRAINTS, to_arrays
-from skae.model._state import check_names, fitted_state, is_fitted, version_message
+from skae.model._state import (
+    SAVED,
+    check_names,
+    fitted_state,
+    is_fitted,
+    version_message,
+)
 from skae.networks._base import Network
 from skae.networks._mlp import MLP
 from skae.noise import Noise
@@ -72,7 +77,8 @@ from skae.training._outcome import (
 
 DEFAULT_NETWORK = MLP()
 RUN_PARAMS = ("solver", "learning_rate", "alpha", "noise", "precision", "device")
-INPUT_ATTRIBUTES = ("n_features_in_", "feature_names_in_")
+# Everything that a fit sets.
+FITTED = (*SAVED, "feature_names_in_", "_run", "_run_params")
 
 COUNT = Interval(Integral, 1, None, closed="left")
 COMPRESS_CONSTRAINTS = {
@@ -80,6 +86,34 @@ COMPRESS_CONSTRAINTS = {
     "max_error": [Interval(Real, 0, None, closed="neither"), None],
 }
 DECOMPRESS_CONSTRAINTS = {"max_bytes": [COUNT]}
+
+
+def restore_on_error(method):
+    """Restore the fitted attributes of an estimator if one of its methods raises.
+
+    Errors of callbacks and warnings that are errors can be raised after the attributes
+    are set. After Ctrl-C a new model is kept. A run that has been trained further is
+    discarded: a later call continues from the fitted model.
+    """
+
+    @wraps(method)
+    def restoring(self, *args, **kwargs):
+        before = {name: vars(self)[name] for name in FITTED if name in vars(self)}
+        try:
+            return method(self, *args, **kwargs)
+        except BaseException as error:
+            has_new_model = vars(self).get("module_") is not before.get("module_")
+            if has_new_model and isinstance(error, KeyboardInterrupt):
+                raise
+            # `_resume` takes the run that it continues from the estimator.
+            if before.get("_run") and (has_new_model or self._run is None):
+                before["_run"] = None
+            for name in FITTED:
+                self.__dict__.pop(name, None)
+            self.__dict__.update(before)
+            raise
+
+    return restoring
 
 
 class AutoencoderTransformer(
@@ -417,6 +451,7 @@ class AutoencoderTransformer(
         self.random_state = random_state
         self.verbose = verbose
 
+    @restore_on_error
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, *, sample_weight=None, X_val=None):
         """Learn to encode and decode the rows of X.
@@ -445,8 +480,7 @@ class AutoencoderTransformer(
             The fitted estimator.
         """
         continues = self.warm_start and hasattr(self, "module_")
-        # The caller's modes and threads are restored, and attributes if fit fails.
-        with isolated_torch() as n_threads, restore_on_error(self):
+        with isolated_torch() as n_threads:
             data, params, metadata = self._prepare(
                 X, sample_weight, X_val, continues, n_threads
             )
@@ -473,6 +507,7 @@ class AutoencoderTransformer(
         )
         return self
 
+    @restore_on_error
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None, *, sample_weight=None):
         """Train for one epoch on the rows of X, from where the last call ended.
@@ -507,7 +542,7 @@ class AutoencoderTransformer(
         self._validate_params()
         continues = hasattr(self, "module_")
         one_epoch = {"max_iter": 1, "early_stopping": False, "warm_start": True}
-        with isolated_torch() as n_threads, restore_on_error(self):
+        with isolated_torch() as n_threads:
             data, params, metadata = self._prepare(
                 X, sample_weight, None, continues, n_threads, one_epoch
             )
@@ -563,7 +598,9 @@ class AutoencoderTransformer(
         if self._run is None or self._run_params != self._training_params():
             run = run_from_fitted(self, data, params)
         else:
-            run = resume_run(self._run, data, params)
+            # Training changes the run, which then is not that of the fitted model.
+            run, self._run = self._run, None
+            run = resume_run(run, data, params)
         warn_of_other_rows(run)
         return run
 
@@ -993,23 +1030,3 @@ class AutoencoderTransformer(
             if message:
                 warnings.warn(message, UserWarning, stacklevel=3)
         super().__setstate__(state)
-
-
-@contextmanager
-def restore_on_error(estimator):
-    """Restore what validation sets on an estimator, if a fit raises an error.
-
-    A run that may be continued is discarded, since training has changed it. A later
-    fit then continues from the fitted model, which is complete.
-    """
-    before = {name: vars(estimator).get(name) for name in INPUT_ATTRIBUTES}
-    try:
-        yield
-    except BaseException:
-        for name, value in before.items():
-            vars(estimator).pop(name, None)
-            if value is not None:
-                setattr(estimator, name, value)
-        if "_run" in vars(estimator):
-            estimator._run = None
-        raise

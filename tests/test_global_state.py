@@ -6,6 +6,7 @@ import os
 import pickle
 import random
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 
@@ -104,6 +105,33 @@ def test_settings_are_not_changed(use):
     before = settings()
     USES[use](model)
     assert settings() == before
+
+
+@pytest.mark.parametrize(
+    "name", ["default", "Variational()", "Recurrent(hidden_size=4)"]
+)
+def test_threads_share_a_fitted_model_in_every_method(name):
+    model = fitted(name)
+    uses = {
+        "transform": lambda: model.transform(X),
+        "inverse_transform": lambda: model.inverse_transform(model.transform(X)),
+        "score": lambda: model.score(X),
+        "reconstruction_error": lambda: model.reconstruction_error(X),
+        "sample": lambda: model.sample(5, random_state=0),
+        "interpolate": lambda: model.interpolate(X[0], X[1]),
+        "compress": lambda: model.decompress(model.compress(X[:9])),
+        "pickle": lambda: pickle.loads(pickle.dumps(model)).transform(X),
+        "copy": lambda: copy.deepcopy(model).partial_fit(X).transform(X),
+    }
+    expected, attributes = {use: uses[use]() for use in uses}, dict(vars(model))
+
+    def is_same(use):
+        torch.set_num_threads(1)  # a setting of each thread
+        return np.array_equal(uses[use](), expected[use])
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(is_same, list(uses) * 3))
+    assert vars(model) == attributes
 
 
 @contextmanager
