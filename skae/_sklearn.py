@@ -32,8 +32,19 @@ class StrOptions(UnsortedStrOptions):
 # Adapters that create DataFrames, by the name of their library: "pandas", "polars".
 CONTAINERS = ADAPTERS_MANAGER.adapters
 
+# Attributes that an estimator with callbacks has, the first one only during a fit.
+FIT_CONTEXT = "_callback_fit_ctx"
+CALLBACK_ATTRIBUTES = (
+    FIT_CONTEXT,
+    "_parent_callback_ctx",
+    "_skl_callbacks",
+    "_skl_callbacks_to_teardown",
+)
+
 __all__ = [
+    "CALLBACK_ATTRIBUTES",
     "CONTAINERS",
+    "FIT_CONTEXT",
     "HasMethods",
     "Interval",
     "InvalidParameterError",
