@@ -71,11 +71,13 @@ from skae.training._fit import (
 )
 from skae.training._optimizers import SOLVERS
 from skae.training._outcome import (
+    SUMMARIES,
     check_rows_differ,
     collapse_message,
     describe_outcome,
     divergence_message,
     limit_message,
+    merge_summaries,
     warn_of_failure,
     warn_of_other_rows,
 )
@@ -573,7 +575,11 @@ class AutoencoderTransformer(
             report = {"metadata": metadata, "callbacks": callbacks, "X": X}
             train = partial(self._train, params=params, **report)
             result = partial_fit_model(run, params, train)
+            before = {name: vars(self).get(name) for name in SUMMARIES}
             self._set_fitted(result, metadata)
+            if continues:
+                merged = merge_summaries(before, vars(self), data.X.shape[0])
+                vars(self).update(merged)
         warn_of_failure(self, result, (divergence_message,))
         callbacks.call_on_fit_task_end(
             estimator=self, X=X, y=X, reconstruction_attributes=dict
