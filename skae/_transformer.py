@@ -61,6 +61,7 @@ from skae.noise import Noise
 from skae.regularizers._base import Regularizer
 from skae.training._auto import resolve_params
 from skae.training._fit import (
+    SUMMARIES,
     continue_fit,
     fit_model,
     fitted_attributes,
@@ -71,13 +72,11 @@ from skae.training._fit import (
 )
 from skae.training._optimizers import SOLVERS
 from skae.training._outcome import (
-    SUMMARIES,
     check_rows_differ,
     collapse_message,
     describe_outcome,
     divergence_message,
     limit_message,
-    merge_summaries,
     warn_of_failure,
     warn_of_other_rows,
 )
@@ -569,17 +568,14 @@ class AutoencoderTransformer(
             callbacks.call_on_fit_task_begin(estimator=self, X=X, y=X)
             if continues:
                 run = self._resume(data, params)
+                run.earlier = {name: vars(self)[name] for name in SUMMARIES}
             else:
                 check_rows_differ(data)
                 run = start_at_pca(data, params)
             report = {"metadata": metadata, "callbacks": callbacks, "X": X}
             train = partial(self._train, params=params, **report)
             result = partial_fit_model(run, params, train)
-            before = {name: vars(self).get(name) for name in SUMMARIES}
             self._set_fitted(result, metadata)
-            if continues:
-                merged = merge_summaries(before, vars(self), data.X.shape[0])
-                vars(self).update(merged)
         warn_of_failure(self, result, (divergence_message,))
         callbacks.call_on_fit_task_end(
             estimator=self, X=X, y=X, reconstruction_attributes=dict

@@ -2,15 +2,10 @@
 
 import warnings
 
-import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from skae.data._rows import dense, row_blocks
-from skae.training._fit import STORED_CODES
 
-MIN_SUMMARY_ROWS = 100  # for the shares of components
-SHARES = ("explained_variance_ratio_", "n_active_components_")
-SUMMARIES = (*SHARES, "_codes", "_lengths")  # of the training rows
 # Rows of later calls are compared with those of the first one.
 MIN_COMPARED_ROWS, MAX_RATIO = 10, 3
 
@@ -106,24 +101,3 @@ def check_rows_differ(data):
             f"The first call of partial_fit computes mean and scale, but the {len(X)} "
             "rows of X are all equal. Pass more rows."
         )
-
-
-def merge_summaries(before: dict, after: dict, n_rows: int) -> dict:
-    """Return the fitted attributes that summarize the rows of several calls.
-
-    The latest 1000 codes are kept, and the shares of components of fewer than 100 rows
-    are not: they would be those of a few rows.
-
-    Parameters
-    ----------
-    before, after : dict
-        The attributes before and after the last call.
-
-    n_rows : int
-        Number of rows of the last call.
-    """
-    merged = {} if n_rows >= MIN_SUMMARY_ROWS else {n: before[n] for n in SHARES}
-    for name in ("_codes", "_lengths"):
-        both = np.concatenate([before[name], after[name]])
-        merged[name] = both[-STORED_CODES:]
-    return merged
