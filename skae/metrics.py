@@ -13,8 +13,9 @@ from skae._sklearn import safe_indexing
 def reconstruction_r2(estimator, X, y=None):
     r"""Return the share of the variance of X that reconstructions explain.
 
-    .. math:: 1 - \frac{\sum_{ij} (x_{ij} - \hat x_{ij})^2}
-        {\sum_{ij} (x_{ij} - \bar x_j)^2}
+    .. math::
+
+        1 - \frac{\sum_{ij} (x_{ij} - \hat x_{ij})^2}{\sum_{ij} (x_{ij} - \bar x_j)^2}
 
     Unlike :meth:`AutoencoderTransformer.score`, it is in the same unit for every loss,
     and for every transformer with an inverse, such as PCA and pipelines. Pass it as
