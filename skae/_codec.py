@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from skae.data._layout import Layout
-from skae.data._rows import StandardizedRows, cast_rows, dense, row_blocks
+from skae.data._rows import StandardizedRows, cast_rows, dense, float_dtype, row_blocks
 from skae.model._autoencoder import Autoencoder
 
 
@@ -42,11 +42,12 @@ class Codec:
 
     def encode(self, X) -> np.ndarray:
         """Return codes of shape (n_samples, n_components), in the float type of X."""
-        codes = np.empty((X.shape[0], self.n_components), dtype=X.dtype)
+        dtype = float_dtype(X)
+        codes = np.empty((X.shape[0], self.n_components), dtype=dtype)
         for block, components in self._encoded(X):
             # float16 input has float32 components, which are clipped to its range.
             columns = self.layout.append_lengths(components, X[block])
-            codes[block] = cast_rows(columns, X.dtype)
+            codes[block] = cast_rows(columns, dtype)
         return codes
 
     def components(self, X) -> np.ndarray:

@@ -3,10 +3,19 @@
 import numpy as np
 import pytest
 import torch
-from parts import NO_NOISES, NOISES, generator, quick, rows
+from parts import NO_NOISES, NOISES, NUMERIC_LOSSES, generator, quick, rows
+from scipy import sparse
 from sklearn.datasets import load_digits
 
-from skae import MLP, AutoencoderTransformer, Conv, GaussianNoise, Noise, Recurrent
+from skae import (
+    MLP,
+    AutoencoderTransformer,
+    Conv,
+    GaussianNoise,
+    Noise,
+    Recurrent,
+    Sparse,
+)
 from skae.noise import add_gaussian, as_noise, mask, random_entries, swap
 
 X = rows()
@@ -196,3 +205,71 @@ def test_every_network_is_compared_with_pca_on_noisy_rows(network):
         1, network=network, noise=GaussianNoise(2.0), max_iter=40, random_state=0
     )
     assert model.fit(X).best_iter_ > 0
+
+
+# Pairs of noisy and clean rows.
+
+RNG = np.random.default_rng(0)
+CLEAN = RNG.random((120, 6))
+NOISY = (CLEAN + 0.2 * RNG.standard_normal((120, 6))).clip(0, 1)
+WEIGHT = RNG.integers(0, 3, 120).astype(float)
+
+quiet = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+@quiet
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize("regularizer", [None, Sparse(0.01)], ids=repr)
+@pytest.mark.parametrize("loss", NUMERIC_LOSSES)
+def test_clean_rows_that_equal_the_rows_change_nothing(loss, regularizer, method):
+    models = [quick(2, loss=loss, regularizer=regularizer) for _ in range(2)]
+    getattr(models[0], method)(CLEAN, sample_weight=WEIGHT)
+    getattr(models[1], method)(CLEAN, sample_weight=WEIGHT, X_clean=CLEAN)
+    codes = [model.transform(CLEAN) for model in models]
+    np.testing.assert_allclose(codes[0], codes[1], rtol=1e-6, atol=1e-9)
+
+
+@quiet
+@pytest.mark.parametrize("network", [MLP((8,)), Recurrent(hidden_size=4)], ids=repr)
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array], ids=["dense", "csr"])
+def test_moments_and_pca_are_those_of_the_clean_rows(network, kind):
+    X, X_clean = kind(NOISY), kind(CLEAN)
+    if network != MLP((8,)):
+        if kind is not np.asarray:
+            return
+        X, X_clean = X.reshape(-1, 3, 2), X_clean.reshape(-1, 3, 2)
+    model = quick(2, network=network, max_iter=0).fit(X, X_clean=X_clean)
+    expected = quick(2, network=network, max_iter=0).fit(X_clean)
+    np.testing.assert_array_equal(model.mean_, expected.mean_)
+    np.testing.assert_array_equal(model.transform(X), expected.transform(X))
+
+
+@quiet
+@pytest.mark.parametrize("early_stopping", ["auto", False])
+def test_pairs_are_denoised_as_well_as_by_noise(early_stopping):
+    X, rng = load_digits().data / 16, np.random.default_rng(0)
+    noisy = X + 0.3 * rng.standard_normal(X.shape)
+    model, pca = (
+        AutoencoderTransformer(16, random_state=0, max_iter=max_iter)
+        for max_iter in (40, 0)
+    )
+    model.set_params(early_stopping=early_stopping)
+    model.fit(noisy[:1000], X_clean=X[:1000])
+    pca.fit(X[:1000])
+    errors = [
+        np.square(m.inverse_transform(m.transform(noisy[1000:])) - X[1000:]).mean()
+        for m in (model, pca)
+    ]
+    assert errors[0] < 0.96 * errors[1]
+
+
+def test_clean_rows_must_be_as_many_as_the_rows_and_valid():
+    model = quick()
+    with pytest.raises(ValueError, match="X_clean has 119 rows, but expected 120"):
+        model.fit(NOISY, X_clean=CLEAN[1:], sample_weight=WEIGHT)
+    with pytest.raises(ValueError, match="X_clean"):
+        model.fit(NOISY, X_clean=CLEAN[:, 1:])
+    with pytest.raises(ValueError, match="X_clean"):
+        model.fit(NOISY, X_clean=np.where(CLEAN > 0.5, np.nan, CLEAN))
+    with pytest.raises(ValueError, match="X_clean and X_val"):
+        model.fit(NOISY, X_clean=CLEAN, X_val=CLEAN)

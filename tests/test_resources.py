@@ -90,6 +90,7 @@ def test_a_fit_of_a_memory_mapped_array_keeps_no_copy_of_it(tmp_path):
     assert printed == "1"
 
 
+@pytest.mark.filterwarnings("ignore:n_components=")
 @pytest.mark.parametrize("k", [1, 30, 200, 201, 1000, 5000])
 def test_summaries_of_many_components_take_few_decodings(k, monkeypatch):
     n_decoded, decode = [], Autoencoder.decode
@@ -108,6 +109,7 @@ def test_summaries_of_many_components_take_few_decodings(k, monkeypatch):
     assert_allclose(model.explained_variance_ratio_, expected, atol=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:n_components=")
 def test_shares_of_many_components_add_up_to_that_of_all():
     X = np.random.default_rng(0).standard_normal((100, 12))
     model = quick(n_components=500, init="random", max_iter=1).fit(X)

@@ -12,7 +12,7 @@ import torch
 
 from skae.compression import _format
 from skae.compression._format import EXACT, MAX_LEVEL, CompressedRows, pack, unpack
-from skae.data._rows import cast_rows, dense
+from skae.data._rows import cast_rows, dense, float_dtype
 from skae.model._config import to_arrays
 
 SAMPLE_ROWS = 2000  # the steps are chosen on a sample, then checked on all rows
@@ -308,22 +308,23 @@ def correct(codec, X, codes, stored, max_error):
     `CompressedRows`. They bound the error of every entry, unless `max_error` is None,
     and restore the rows exactly that the mask `stored` selects.
     """
+    dtype = float_dtype(X)
     if max_error is None:
-        exact = dense(X[stored]).astype(X.dtype)
+        exact = dense(X[stored]).astype(dtype)
         return stored, np.full(exact.shape, EXACT), 1.0, exact.ravel()
     corrected = stored.copy()
     step = float(np.clip(2 * (1 - RESERVED) * max_error, MIN_STEP, MAX_STEP))
     corrections, exact = [], []
     for block, decoded in codec.decode_blocks(codes):
         rows = dense(X[block])
-        allowed = max_error - machine_difference(codec, decoded, rows.astype(X.dtype))
-        near = errors_of(rows, decoded, X.dtype) <= allowed
+        allowed = max_error - machine_difference(codec, decoded, rows.astype(dtype))
+        near = errors_of(rows, decoded, dtype) <= allowed
         chosen = corrected[block] = stored[block] | ~near.all(axis=1)
         rows, decoded, allowed = rows[chosen], decoded[chosen], allowed[chosen]
-        levels = quantized_residuals(rows, decoded, step, allowed, X.dtype)
+        levels = quantized_residuals(rows, decoded, step, allowed, dtype)
         levels[stored[block][chosen]] = EXACT
         corrections.append(levels)
-        exact.append(rows[levels == EXACT].astype(X.dtype))
+        exact.append(rows[levels == EXACT].astype(dtype))
     return corrected, np.concatenate(corrections), step, np.concatenate(exact)
 
 

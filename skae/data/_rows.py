@@ -7,6 +7,8 @@ import numpy as np
 from scipy import sparse
 
 ROW_DTYPES = (np.float64, np.float32, np.float16)
+# Held as they are, and converted to float64 block by block.
+HELD_DTYPES = (*ROW_DTYPES, np.uint8, np.int8, np.uint16, np.int16, np.bool_)
 
 # Beyond these magnitudes squares or reciprocals leave the range of float64.
 MIN_MAGNITUDE, MAX_MAGNITUDE = 1e-150, 1e150
@@ -56,6 +58,11 @@ def dense(rows):
     return np.asarray(rows, dtype=np.float64)
 
 
+def float_dtype(X):
+    """Return the float type in which results for X are returned."""
+    return X.dtype if X.dtype in ROW_DTYPES else np.dtype(np.float64)
+
+
 def cast_rows(X, dtype):
     """Return X in a float dtype, clipped to the range of the dtype."""
     if np.can_cast(X.dtype, dtype):
@@ -92,6 +99,9 @@ class StandardizedRows:
     width : int, default=0
         Number of outputs of a model per row. It determines the size of the blocks if it
         is larger than n_features.
+
+    clean : ndarray or CSR matrix of shape (n_rows, n_features) or None, default=None
+        Clean versions of the rows, which follow them in the columns.
     """
 
     X: Any
@@ -100,13 +110,25 @@ class StandardizedRows:
     weight: np.ndarray | None = None
     index: np.ndarray | None = None
     width: int = 0
+    clean: Any = None
 
     def __len__(self):
         return self.X.shape[0] if self.index is None else len(self.index)
 
+    @property
+    def n_columns(self):
+        """Number of columns: n_features, or twice as many with clean versions."""
+        return self.X.shape[1] * (1 if self.clean is None else 2)
+
     def __getitem__(self, positions):
-        """Return standardized rows in float64, of shape (n_positions, n_features)."""
-        rows = self.X[positions if self.index is None else self.index[positions]]
+        """Return standardized rows in float64, of shape (n_positions, n_columns)."""
+        index = positions if self.index is None else self.index[positions]
+        rows = self._standardized(self.X[index])
+        if self.clean is None:
+            return rows
+        return np.hstack([rows, self._standardized(self.clean[index])])
+
+    def _standardized(self, rows):
         rows = rows.toarray() if sparse.issparse(rows) else np.asarray(rows)
         # Infinite results of huge values are clipped by the model.
         with np.errstate(over="ignore"):
@@ -118,7 +140,7 @@ class StandardizedRows:
 
     def blocks(self):
         """Yield slices that cover the rows in order."""
-        return row_blocks(len(self), max(self.width, self.X.shape[1]))
+        return row_blocks(len(self), max(self.width, self.n_columns))
 
     def subset(self, positions):
         """Return the rows at integer positions, with their weights."""

@@ -21,12 +21,18 @@ from skae._sklearn import (
     is_polars_df,
 )
 from skae.data._layout import Layout, infer_layout
-from skae.data._rows import ROW_DTYPES, check_magnitude, extremes
+from skae.data._rows import (
+    HELD_DTYPES,
+    ROW_DTYPES,
+    check_magnitude,
+    extremes,
+    float_dtype,
+)
 
 # NaN may be padding, which the layout of the rows decides.
 MATRIX_CHECKS = {
     "accept_sparse": "csr",
-    "dtype": ROW_DTYPES,
+    "dtype": HELD_DTYPES,
     "ensure_all_finite": "allow-nan",
 }
 NUMBER_KINDS, TEXT_KINDS = "biuf", "OSUT"
@@ -52,15 +58,22 @@ class TrainingData:
 
     X_val : ndarray or CSR matrix of shape (n_val, n_features) or None, default=None
         Validation rows given by the user.
+
+    X_clean : ndarray or CSR matrix of shape (n_samples, n_features) or None, \
+            default=None
+        Clean versions of the rows, which are reconstructed in their place.
     """
 
     X: Any
     layout: Layout
     sample_weight: np.ndarray | None = None
     X_val: Any = None
+    X_clean: Any = None
 
 
-def validate_training_data(estimator, X, sample_weight, X_val, loss, *, reset):
+def validate_training_data(
+    estimator, X, sample_weight, loss, X_val=None, X_clean=None, *, reset
+):
     """Validate the input of `fit` or `partial_fit`.
 
     Parameters
@@ -69,11 +82,14 @@ def validate_training_data(estimator, X, sample_weight, X_val, loss, *, reset):
         Its `n_features_in_` and `feature_names_in_` are set if `reset` is True, also if
         an error is raised later. Callers have to restore them.
 
-    X, sample_weight, X_val : array-like
+    X, sample_weight : array-like
         Input of `fit`.
 
     loss : loss
         Its attributes `vocabulary` and `domain` determine which rows are valid.
+
+    X_val, X_clean : array-like or None, default=None
+        Input of `fit`.
 
     reset : bool
         Whether a new model is fitted, else X must match the fitted one.
@@ -93,10 +109,11 @@ def validate_training_data(estimator, X, sample_weight, X_val, loss, *, reset):
         X, shape = validate_first_rows(estimator, X)
     else:
         X = validate_rows(estimator, X)
-    metadata = {"_container": container, "_dtype": X.dtype.name}
-    weight = None
+    metadata = {"_container": container, "_dtype": float_dtype(X).name}
+    n_samples, weight, kept = X.shape[0], None, slice(None)
     if sample_weight is not None:
-        X, weight = positive_weights(X, sample_weight)
+        weight, kept = positive_weights(X, sample_weight)
+        X = X[kept]
     with named("X"):
         check_magnitude(X)
         # After rows of weight zero are left out, as if they had not been given.
@@ -109,7 +126,28 @@ def validate_training_data(estimator, X, sample_weight, X_val, loss, *, reset):
         with named("X_val"):
             X_val = matching_rows(estimator, X_val, layout, loss)
             check_magnitude(X_val)
-    return TrainingData(X, layout, weight, X_val), metadata
+    if X_clean is not None:
+        X_clean = validate_clean_rows(estimator, X_clean, X_val, layout, loss)
+        if X_clean.shape[0] != n_samples:
+            raise ValueError(
+                f"X_clean has {X_clean.shape[0]} rows, but expected {n_samples}, one "
+                "for each row of X."
+            )
+        X_clean = X_clean[kept]
+    return TrainingData(X, layout, weight, X_val, X_clean), metadata
+
+
+def validate_clean_rows(estimator, X_clean, X_val, layout, loss):
+    """Return the flat clean versions of rows."""
+    if X_val is not None:
+        raise ValueError(
+            "Got X_clean and X_val, but expected at most one of them: X_val has no "
+            "clean versions. Leave out X_val; validation rows are a part of X."
+        )
+    with named("X_clean"):
+        X_clean = matching_rows(estimator, X_clean, layout, loss)
+        check_magnitude(X_clean)
+    return X_clean
 
 
 def validate_first_rows(estimator, X):
@@ -186,7 +224,7 @@ def flatten(X):
     if len(X.shape) < 3:
         return X, None
     # validate_data rejects more than two axes, and here the shape is needed as well.
-    X = check_array(X, allow_nd=True, dtype=ROW_DTYPES, ensure_all_finite="allow-nan")
+    X = check_array(X, allow_nd=True, dtype=HELD_DTYPES, ensure_all_finite="allow-nan")
     return X.reshape(len(X), -1), X.shape[1:]
 
 
@@ -324,17 +362,18 @@ def one_row(estimator, row, name):
 
 
 def positive_weights(X, sample_weight):
-    """Return the rows of positive weight, and their weights scaled to mean 1.
+    """Return positive weights scaled to mean 1, and an index of their rows.
 
     Weights are None if all of them are equal.
     """
     weight = validate_weights(X, sample_weight)
     # Equal weights give the same bits as none.
     if (weight == weight[0]).all():
-        return X, None
+        return None, slice(None)
     kept = weight > 0
-    X = X if kept.all() else X[kept]
-    return X, weight[kept] / weight[kept].mean()
+    # A slice copies no rows.
+    index = slice(None) if kept.all() else kept
+    return weight[kept] / weight[kept].mean(), index
 
 
 def validate_weights(X, sample_weight) -> np.ndarray:

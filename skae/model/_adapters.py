@@ -8,7 +8,6 @@ from torch.nn import functional as F
 
 from skae.data._layout import Layout, NumericLayout, PaddedLayout, TokenLayout
 
-
 MAX_RATIO = 100  # of a reconstructed count and the largest one of its column
 
 
@@ -39,12 +38,17 @@ class InputAdapter(nn.Module):
 
     def __init__(self, layout: Layout, loss):
         super().__init__()
+        self.n_features = layout.n_features
         self.elementwise = loss.elementwise
         self.read: nn.Module = nn.Identity()
         self.write: nn.Module = nn.Identity()
         if loss.transform is not None:
             self.read = TransformedInputs(layout.n_features, loss)
             self.write = BoundedOutputs(layout.n_features, loss)
+
+    def inputs(self, rows: Tensor) -> Tensor:
+        """Return the network's inputs for rows, which clean versions may follow."""
+        return self.read(rows[:, : self.n_features])
 
     @torch.no_grad()
     def initialize(self, embedding) -> None:

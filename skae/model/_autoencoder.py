@@ -90,7 +90,7 @@ class Autoencoder(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the codes of standardized rows, shape (n_samples, n_components)."""
-        return self.encode_inputs(self.adapter.read(x))
+        return self.encode_inputs(self.adapter.inputs(x))
 
     def encode_inputs(self, inputs: Tensor) -> Tensor:
         """Return the codes of the encoder's inputs, shape (n_samples, n_components)."""

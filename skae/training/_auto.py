@@ -11,6 +11,7 @@ from sklearn.base import clone
 from skae._base import Part
 from skae.data._counts import transformed
 from skae.data._pca import n_axes_for_share
+from skae.data._rows import float_dtype
 from skae.data._validation import TrainingData
 from skae.losses import as_loss
 from skae.model._config import ModelConfig
@@ -212,7 +213,7 @@ def resolve_params(
         device = "cuda" if torch.cuda.is_available() else device
     if precision == "auto":
         # Up to 500 rows float64 takes no longer than float32. "mps" has none.
-        is_small = data.X.dtype == np.float64 and n_rows <= MAX_FLOAT64_ROWS
+        is_small = float_dtype(data.X) == np.float64 and n_rows <= MAX_FLOAT64_ROWS
         precision = "float64" if is_small and device != "mps" else "float32"
     elif precision == "bfloat16":
         check_bfloat16(device)
@@ -290,7 +291,8 @@ def model_config(params: dict, data: TrainingData, dtype: str) -> ModelConfig:
     if k < 1:
         # PCA's number is an upper bound; fewer may suffice after training.
         weight = np.ones(n_rows) if data.sample_weight is None else data.sample_weight
-        matrix, transform = layout.as_matrix(data.X, weight), as_loss(loss).transform
+        X = data.X if data.X_clean is None else data.X_clean
+        matrix, transform = layout.as_matrix(X, weight), as_loss(loss).transform
         matrix = matrix if transform is None else transformed(matrix, transform)
         k = n_axes_for_share(matrix, weight, k)
         regularizer = Ordered() if regularizer is None else regularizer

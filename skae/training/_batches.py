@@ -45,7 +45,7 @@ class Batches:
         self.weight = torch.from_numpy(weight).to(device, dtype)
         is_cpu = torch.device(device).type == "cpu"
         limit = RESIDENT_BYTES if is_cpu else RESIDENT_BYTES_OF_DEVICE
-        n_bytes = len(rows) * rows.X.shape[1] * dtype.itemsize
+        n_bytes = len(rows) * rows.n_columns * dtype.itemsize
         if not sparse.issparse(rows.X) and n_bytes <= limit:
             self.resident = self.read(slice(None))
 
@@ -65,7 +65,7 @@ class Batches:
         order = torch.randperm(len(self.rows), generator=generator, device=self.device)
         parts = order.tensor_split(n_batches)
         # Rows of several batches are gathered at once: slices of them cost nothing.
-        n_gathered = max(1, GATHERED_ENTRIES // (len(parts[0]) * self.rows.X.shape[1]))
+        n_gathered = max(1, GATHERED_ENTRIES // (len(parts[0]) * self.rows.n_columns))
         for start in range(0, n_batches, n_gathered):
             some = parts[start : start + n_gathered]
             sizes, index = [len(part) for part in some], torch.cat(some)
@@ -85,7 +85,7 @@ class Batches:
         return Batches(self.rows.subset(positions), self.dtype, self.device)
 
     def read(self, index: Tensor | slice) -> Tensor:
-        """Return some standardized rows, shape (n_rows, n_features)."""
+        """Return some standardized rows, shape (n_rows, n_columns)."""
         if self.resident is None:
             return self._read_blocks(index)
         if isinstance(index, Tensor):
@@ -98,7 +98,7 @@ class Batches:
             positions = np.arange(*index.indices(len(self.rows)))
         else:
             positions = index.cpu().numpy()
-        shape = len(positions), self.rows.X.shape[1]
+        shape = len(positions), self.rows.n_columns
         rows = torch.empty(shape, dtype=self.dtype, device=self.device)
         for block in row_blocks(*shape):
             standardized = torch.from_numpy(self.rows[positions[block]])

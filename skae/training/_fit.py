@@ -33,6 +33,9 @@ SHRINKAGE_ROWS = 10_000  # on which the decoder's shrinkage is selected
 SUMMARY_ROWS = 500  # on which shrinkages and explained shares are computed
 SUMMARY_DECODINGS = 10_000  # rows times prefixes: fewer rows for many prefixes
 SUMMARY_PREFIXES = 200  # of the codes, for which explained shares are computed
+MIN_SUMMARY_ROWS = 100  # of a call of partial_fit
+SHARES = ("explained_variance_ratio_", "n_active_components_")
+SUMMARIES = (*SHARES, "_codes", "_lengths")  # of the training rows
 STORED_CODES = 1000  # of the training rows, from which `sample` learns a density
 
 
@@ -149,7 +152,8 @@ def start_at_pca(data: TrainingData, params: ResolvedParams) -> TrainingRun:
     weight[params.validation_index] = 0
     n_axes = config.n_components if config.init == "pca" else 0
     transform = as_loss(config.loss).transform
-    pca = fit_input_pca(config.layout, data.X, weight, n_axes, transform)
+    X = data.X if data.X_clean is None else data.X_clean
+    pca = fit_input_pca(config.layout, X, weight, n_axes, transform)
     model = config.build(params.seed, pca).to(params.device)
     return start_run(model, pca, data, params)
 
@@ -201,7 +205,11 @@ def split_batches(
     """Return the training rows and the validation rows, or None without any."""
     config, validation_index = params.config, params.validation_index
     rows = partial(
-        StandardizedRows, mean=pca.mean, scale=pca.scale, width=config.layout.n_outputs
+        StandardizedRows,
+        mean=pca.mean,
+        scale=pca.scale,
+        width=config.layout.n_outputs,
+        clean=data.X_clean,
     )
     batches = partial(Batches, dtype=getattr(torch, config.dtype), device=params.device)
     X, weight = data.X, data.sample_weight
@@ -328,7 +336,7 @@ def fitted_attributes(run: TrainingRun, params: ResolvedParams, copied: bool) ->
     ratio, n_active = summarize_components(run, config)
     module = run.best_model(copied)
     codes, lengths = codes_to_store(module, run.trainer.batches, config.layout)
-    return {
+    attributes = {
         "n_components_": len(ratio),
         "mean_": run.pca.mean,
         "scale_": run.pca.scale,
@@ -346,6 +354,31 @@ def fitted_attributes(run: TrainingRun, params: ResolvedParams, copied: bool) ->
         "_codes": codes,
         "_lengths": lengths,
     }
+    if not run.earlier:
+        return attributes
+    return merge_summaries(run.earlier, attributes, len(run.trainer.batches.rows))
+
+
+def merge_summaries(earlier: dict, attributes: dict, n_rows: int) -> dict:
+    """Return the fitted attributes, with those that summarize rows of several calls.
+
+    The latest 1000 codes are kept, and the shares of components of fewer than 100 rows
+    are not: they would be those of a few rows.
+
+    Parameters
+    ----------
+    earlier, attributes : dict
+        The attributes of `SUMMARIES` before the last call, and all of them after it.
+
+    n_rows : int
+        Number of rows of the last call.
+    """
+    shares = {name: earlier[name] for name in SHARES}
+    codes = {
+        name: np.concatenate([earlier[name], attributes[name]])[-STORED_CODES:]
+        for name in ("_codes", "_lengths")
+    }
+    return attributes | codes | (shares if n_rows < MIN_SUMMARY_ROWS else {})
 
 
 def training_attributes(run: TrainingRun, init: str) -> dict:

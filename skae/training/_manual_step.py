@@ -271,14 +271,14 @@ class ManualGradient:
     def __call__(self, rows: Tensor, weights: Tensor | None) -> Tensor:
         """Write the gradient of the mean loss, and return the loss."""
         n_rows, model = len(rows), self.objective.model
+        inputs = model.adapter.inputs(rows)
         if n_rows not in self.steps:
-            x = torch.empty_like(rows, dtype=self.objective.compute_dtype)
+            x = torch.empty_like(inputs, dtype=self.objective.compute_dtype)
             encoder = lay_out(model.encoder, Buffer(x, None))
             decoder = lay_out(model.decoder, encoder.output)
             self.steps[n_rows] = x, join(encoder, decoder, model, rows.dtype)
         x, (output, forward, backward) = self.steps[n_rows]
         # The noise is drawn for every batch anew.
-        inputs = model.adapter.read(rows)
         x.copy_(model.noise.corrupt(inputs, self.objective.generator))
         for operation in forward:
             operation()

@@ -1,7 +1,6 @@
 """The objective: training loss of a batch, validation loss of rows."""
 
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -43,9 +42,6 @@ class Objective:
     generator : torch.Generator
         The source of random numbers of noise, regularizer, dropout and batches.
 
-    target : callable
-        `target(rows)`, the values with which the model's outputs are compared.
-
     uses_global_rng : bool
         Whether a part draws from torch's global generator. See `detect_global_rng`.
     """
@@ -57,9 +53,16 @@ class Objective:
         self.generator = torch.Generator(model.offset.device).manual_seed(seed)
         self.uses_global_rng = False
         # A copy, since the array may be memory-mapped and read-only.
-        mean = torch.tensor(mean).to(model.offset)
-        self.target = partial(model.loss.target, mean=mean, scale=scale)
+        self.mean, self.scale = torch.tensor(mean).to(model.offset), scale
         set_generator(model, self.generator)
+
+    def target(self, rows: Tensor) -> Tensor:
+        """Return the values with which outputs are compared, (n_samples, n_features).
+
+        They are those of the rows, or of the clean versions that follow them.
+        """
+        clean = rows[:, -self.model.adapter.n_features :]
+        return self.model.loss.target(clean, self.mean, self.scale)
 
     def loss(self, rows: Tensor, weights: Tensor | None) -> Tensor:
         """Return the weighted mean training loss of a batch, a scalar."""
@@ -78,7 +81,7 @@ class Objective:
             self.model.regularizer,
             self.generator,
         )
-        inputs, target = model.adapter.read(rows), self.target(rows)
+        inputs, target = model.adapter.inputs(rows), self.target(rows)
         # The noise is on the encoder's input; the target is clean.
         noisy = model.noise.corrupt(inputs, generator)
         # (n_samples, n_components)
@@ -114,7 +117,7 @@ class Objective:
         model, losses = self.model.eval(), []
         generator = validation_generator(model.offset)
         for rows, weights in batches.blocks():
-            inputs, target = model.adapter.read(rows), self.target(rows)
+            inputs, target = model.adapter.inputs(rows), self.target(rows)
             draws = [
                 self._validation_losses(corrupted, target, weights)
                 for corrupted in self._validation_inputs(inputs, generator)

@@ -5,6 +5,7 @@ import sys
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from parts import NUMERIC_LOSSES
@@ -23,6 +24,8 @@ from skae.data._rows import (
     extremes,
     row_blocks,
 )
+from skae.data._validation import validate_training_data
+from skae.losses import as_loss
 
 X = np.random.default_rng(0).standard_normal((40, 5))
 X.flags.writeable = False
@@ -245,3 +248,32 @@ def test_rows_of_weight_zero_do_not_change_the_model():
     weight = np.repeat([0.0, 1.0], 20)
     model = quick().fit(X, sample_weight=weight)
     assert_array_equal(model.transform(X), quick().fit(X[20:]).transform(X))
+
+
+# Integers are held as they are.
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_array, pd.DataFrame])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int16, np.bool_])
+def test_a_fit_on_small_integers_equals_one_on_their_floats(dtype, container):
+    X = np.random.default_rng(0).integers(0, 2, (120, 6)).astype(dtype)
+    floats = container(X.astype(float))
+    exact = quick().fit(floats)
+    model = quick().fit(container(X))
+    codes = model.transform(container(X))
+    assert codes.dtype == np.float64
+    assert_array_equal(codes, exact.transform(floats))
+    assert model.score(container(X)) == exact.score(floats)
+    data = model.compress(container(X), max_error=0.4)
+    assert_array_equal(np.rint(model.decompress(data)), X)
+
+
+@pytest.mark.parametrize("shape", [(), (5,)])
+def test_integers_are_not_copied_as_floats(shape):
+    X = np.zeros((40, *shape, 6), dtype=np.uint8)
+    data, _ = validate_training_data(
+        quick(), X, None, as_loss("squared_error"), reset=True
+    )
+    assert data.X.dtype == np.uint8
+    assert np.shares_memory(data.X, X)
