@@ -280,7 +280,9 @@ def select_folds(
         and not params["warm_start"]
         and as_regularizer(config.regularizer).compare_with_pca
     )
-    return cross_validation_folds(data.X, seed) if is_used else ()
+    # Clean rows that are equal must be in the same fold, whatever their noise.
+    X = data.X if data.X_clean is None else data.X_clean
+    return cross_validation_folds(X, seed) if is_used else ()
 
 
 def model_config(params: dict, data: TrainingData, dtype: str) -> ModelConfig:

@@ -10,8 +10,8 @@ from skae.training._run import TrainingRun
 from skae.training._trainer import warmup_cosine
 
 N_FOLDS = 5
-# Of the test against PCA. Since epochs are selected on other folds, fewer than 2 % of
-# the networks are kept if PCA is best.
+# Of the test against PCA. A network that is no better is kept less often, since the
+# epochs of its gains are selected on other folds.
 LEVEL = 0.075
 
 

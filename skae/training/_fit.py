@@ -161,7 +161,8 @@ def start_at_pca(data: TrainingData, params: ResolvedParams) -> TrainingRun:
 def start_folds(data: TrainingData, params: ResolvedParams) -> CrossValidation:
     """Return the runs of all folds, each at PCA of the rows of the other folds."""
     folds = (replace(params, validation_index=index) for index in params.folds)
-    n_distinct = int(distinct_rows(data.X).max()) + 1
+    X = data.X if data.X_clean is None else data.X_clean
+    n_distinct = int(distinct_rows(X).max()) + 1
     return CrossValidation([start_at_pca(data, fold) for fold in folds], n_distinct)
 
 
