@@ -11,8 +11,8 @@ from skae.training._trainer import warmup_cosine
 
 N_FOLDS = 5
 # Of the test against PCA. A network that is no better is kept less often, since the
-# epochs of its gains are selected on other folds.
-LEVEL = 0.075
+# epochs of its gains are selected on other folds. Few rows may lack the outliers.
+LEVEL, LEVEL_OF_FEW_ROWS, FEW_ROWS = 0.075, 0.025, 50
 
 
 def distinct_rows(X) -> np.ndarray:
@@ -158,10 +158,10 @@ class CrossValidation(TrainingRun):
 
     def improves_on_start(self) -> bool:
         """Return whether the loss is significantly lower than at the start."""
-        gains, n_folds = self.start_losses - self.losses_of_others, len(self.units)
-        t = corrected_t(gains, self.weight, self.n_distinct, n_folds)
-        bound = stats.t.ppf(1 - LEVEL, max(1, self.n_distinct - 1))
-        return self.best_iter > 0 and t > bound
+        gains = self.start_losses - self.losses_of_others
+        t = corrected_t(gains, self.weight, self.n_distinct, len(self.units))
+        level = LEVEL_OF_FEW_ROWS if self.n_distinct < FEW_ROWS else LEVEL
+        return self.best_iter > 0 and t > stats.t.ppf(1 - level, self.n_distinct - 1)
 
 
 def corrected_t(gains, weight, n_distinct: int, n_folds: int) -> float:

@@ -9,6 +9,7 @@ from scipy import sparse, stats
 from sklearn.decomposition import PCA
 
 from skae import MLP, AutoencoderTransformer
+from skae.training import _crossval
 from skae.training._crossval import (
     corrected_t,
     cross_validation_folds,
@@ -130,6 +131,24 @@ def test_a_fold_of_loss_zero_at_the_start_is_valid():
 
 
 # The test.
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "t", "improves"),
+    [
+        (50, 1.5, True),  # the quantile of 92.5 % is 1.46
+        (50, 1.4, False),
+        (49, 1.9, False),  # the quantile of 97.5 % is 2.01: few rows hide outliers
+        (49, 2.1, True),
+    ],
+)
+def test_the_level_is_lower_for_few_rows(n_rows, t, improves, monkeypatch):
+    run = scheduled(curve(n_rows))
+    run.best_iter = 1
+    monkeypatch.setattr(_crossval, "corrected_t", lambda *args: t)
+    assert run.improves_on_start() == improves
+    run.best_iter = 0
+    assert not run.improves_on_start()
 
 
 @pytest.mark.parametrize("n_folds", [2, 5])
