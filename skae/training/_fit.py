@@ -218,11 +218,15 @@ def split_batches(
         validation = None if data.X_val is None else batches(rows(data.X_val))
         return batches(rows(X, weight=weight)), validation
     training_index = np.setdiff1d(np.arange(X.shape[0]), validation_index)
-    training, validation = (
-        batches(rows(X, weight=None if weight is None else weight[index], index=index))
-        for index in (training_index, validation_index)
+    training_weight, validation_weight = None, None
+    if weight is not None:
+        # With mean 1, since the loss is the mean of weighted losses over a batch.
+        training_weight = weight[training_index] / weight[training_index].mean()
+        validation_weight = weight[validation_index]
+    return (
+        batches(rows(X, weight=training_weight, index=training_index)),
+        batches(rows(X, weight=validation_weight, index=validation_index)),
     )
-    return training, validation
 
 
 @torch.no_grad()

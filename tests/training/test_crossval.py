@@ -6,6 +6,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from runs import curve, data_of, fit, gaussian, params_of, train_all
 from scipy import sparse, stats
+from sklearn.base import clone
 from sklearn.decomposition import PCA
 
 from skae import MLP, AutoencoderTransformer
@@ -213,3 +214,22 @@ def test_the_state_of_the_first_fold_is_that_of_the_best_epoch():
     for _ in range(run.best_iter):
         other.train_epoch()
     assert torch.equal(run.state.best[0], other.state.current[0])
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(
+    "params", [{}, {"solver": "sgd"}, {"loss": "huber"}, {"n_components": 2}], ids=str
+)
+def test_integer_weights_equal_repeated_rows(params):
+    X, weight = curve(30), np.arange(30) % 3 + 1
+    params = {"n_components": 1, "network": MLP((16,)), "random_state": 0} | params
+    model = AutoencoderTransformer(max_iter=200, device="cpu", **params)
+    model.fit(X, sample_weight=weight)
+    repeated = clone(model).fit(X.repeat(weight, axis=0))
+    assert model.is_pca_ == repeated.is_pca_
+    assert model.best_iter_ == repeated.best_iter_
+    # Rounding errors grow over 200 epochs.
+    assert_allclose(model.transform(X), repeated.transform(X), rtol=1e-4, atol=1e-7)
+    names = ["loss_curve_", "validation_loss_curve_", "best_validation_score_"]
+    for name in names:
+        assert_allclose(getattr(model, name), getattr(repeated, name), rtol=1e-5)
