@@ -9,7 +9,7 @@ from skae.data._rows import dense
 from skae.training._run import TrainingRun
 from skae.training._trainer import warmup_cosine
 
-N_FOLDS = 5
+N_FOLDS, MIN_DISTINCT_ROWS = 5, 10
 # Of the test against PCA. A network that is no better is kept less often, since the
 # epochs of its gains are selected on other folds. Few rows may lack the outliers.
 LEVEL, LEVEL_OF_FEW_ROWS, FEW_ROWS = 0.075, 0.025, 50
@@ -30,7 +30,7 @@ def cross_validation_folds(X, seed: int) -> tuple[np.ndarray, ...]:
 
     Every row is in one fold, and equal rows are in the same one, so that no row is both
     trained on and validated, and integer weights equal repeated rows. There are five
-    folds, fewer for fewer different rows, and none if all rows are equal.
+    folds, and none for fewer than 10 different rows.
 
     Parameters
     ----------
@@ -42,11 +42,10 @@ def cross_validation_folds(X, seed: int) -> tuple[np.ndarray, ...]:
     """
     number = distinct_rows(X)
     n_distinct = number.max() + 1
-    n_folds = min(N_FOLDS, n_distinct)
-    if n_folds < 2:
+    if n_distinct < MIN_DISTINCT_ROWS:
         return ()
-    fold = np.random.default_rng(seed).permutation(n_distinct) % n_folds
-    return tuple(np.flatnonzero(fold[number] == i) for i in range(n_folds))
+    fold = np.random.default_rng(seed).permutation(n_distinct) % N_FOLDS
+    return tuple(np.flatnonzero(fold[number] == i) for i in range(N_FOLDS))
 
 
 class CrossValidation(TrainingRun):

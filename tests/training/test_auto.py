@@ -75,13 +75,12 @@ def test_validation_rows_follow_the_seed():
     assert set(first) != set(other)
 
 
-@pytest.mark.parametrize(("n_rows", "n_folds"), [(1, 0), (3, 3), (699, 5), (700, 0)])
+@pytest.mark.parametrize(("n_rows", "n_folds"), [(9, 0), (10, 5), (699, 5), (700, 0)])
 def test_few_rows_are_validated_in_folds(n_rows, n_folds):
     params = resolved(n_rows)
     assert len(params.folds) == n_folds
-    assert (n_folds > 0) == (n_rows in (3, 699))
     assert len(params.validation_index) == (100 if n_rows == 700 else 0)
-    assert params.holds_out_rows == (n_rows > 1)
+    assert params.holds_out_rows == (n_rows >= 10)
 
 
 @pytest.mark.parametrize(
