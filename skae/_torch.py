@@ -110,7 +110,8 @@ class SeededDispatch(TorchDispatchMode):
 
     def generator_for(self, device: torch.device) -> torch.Generator:
         """Return the generator, or on another device one that it seeds."""
-        if device.type == self.generator.device.type:
+        # Tensors without memory accept any generator.
+        if device.type in ("meta", self.generator.device.type):
             return self.generator
         seed = torch.randint(
             2**31, (), generator=self.generator, device=self.generator.device
