@@ -10,9 +10,8 @@ from skae.training._run import TrainingRun
 from skae.training._trainer import warmup_cosine
 
 N_FOLDS, MIN_DISTINCT_ROWS = 5, 10
-# Of the test against PCA. A network that is no better is kept less often, since the
-# epochs of its gains are selected on other folds. Few rows may lack the outliers.
-LEVEL, LEVEL_OF_FEW_ROWS, FEW_ROWS = 0.075, 0.025, 50
+# Of the test against PCA. Few rows may lack the outliers.
+LEVEL, LEVEL_OF_FEW_ROWS, FEW_ROWS = 0.025, 0.01, 150
 
 
 def distinct_rows(X) -> np.ndarray:

@@ -138,10 +138,10 @@ def test_a_fold_of_loss_zero_at_the_start_is_valid():
 @pytest.mark.parametrize(
     ("n_rows", "t", "improves"),
     [
-        (50, 1.5, True),  # the quantile of 92.5 % is 1.46
-        (50, 1.4, False),
-        (49, 1.9, False),  # the quantile of 97.5 % is 2.01: few rows hide outliers
-        (49, 2.1, True),
+        (150, 2.0, True),  # the quantile of 97.5 % is 1.98
+        (150, 1.9, False),
+        (149, 2.3, False),  # the quantile of 99 % is 2.35: few rows hide outliers
+        (149, 2.4, True),
     ],
 )
 def test_the_level_is_lower_for_few_rows(n_rows, t, improves, monkeypatch):
