@@ -25,8 +25,8 @@ from skae.losses import (
     poisson,
     squared_error,
 )
-from skae.model._adapters import BoundedOutputs, InputAdapter
-from skae.model._autoencoder import Autoencoder, LinearSkip
+from skae.model._adapters import BoundedOutputs, InputAdapter, ScoreAdapter
+from skae.model._autoencoder import Autoencoder, LinearSkip, PrincipalScores
 from skae.networks._layers import HeLinear
 from skae.networks._mlp import FullyConnected
 from skae.training._objective import Objective
@@ -232,6 +232,21 @@ def cast_output(steps: ForwardBackward, dtype: torch.dtype) -> ForwardBackward:
     )
 
 
+def write_scores(steps: ForwardBackward, scores: PrincipalScores) -> ForwardBackward:
+    """Return the operations followed by the map from scores to outputs."""
+    x = steps.output
+    # (n_scores, n_outputs)
+    axes = scores.unit * scores.axes
+    axes = axes if scores.slope is None else axes * scores.slope
+    shape = len(x.value), axes.shape[1]
+    y = Buffer(x.value.new_empty(shape), x.value.new_empty(shape))
+    return ForwardBackward(
+        y,
+        [*steps.forward, partial(torch.mm, x.value, axes, out=y.value)],
+        [partial(torch.mm, y.gradient, axes.T, out=x.gradient), *steps.backward],
+    )
+
+
 def loss_and_grad(
     elementwise: Callable,
     output: Tensor,
@@ -271,24 +286,34 @@ class ManualGradient:
     def __call__(self, rows: Tensor, weights: Tensor | None) -> Tensor:
         """Write the gradient of the mean loss, and return the loss."""
         n_rows, model = len(rows), self.objective.model
-        inputs = model.adapter.inputs(rows)
+        # The noise is drawn for every batch anew.
+        noisy = model.noise.corrupt(
+            model.adapter.inputs(rows), self.objective.generator
+        )
+        inputs = noisy if model.scores is None else model.scores(noisy)
         if n_rows not in self.steps:
             x = torch.empty_like(inputs, dtype=self.objective.compute_dtype)
             encoder = lay_out(model.encoder, Buffer(x, None))
             decoder = lay_out(model.decoder, encoder.output)
             self.steps[n_rows] = x, join(encoder, decoder, model, rows.dtype)
         x, (output, forward, backward) = self.steps[n_rows]
-        # The noise is drawn for every batch anew.
-        x.copy_(model.noise.corrupt(inputs, self.objective.generator))
+        x.copy_(inputs)
         for operation in forward:
             operation()
+        target, adapter = self.objective.target(rows), model.adapter
+        is_reduced = isinstance(adapter, ScoreAdapter)
         loss = loss_and_grad(
             model.loss.elementwise,
             output.value,
-            self.objective.target(rows),
+            target[:, :-1] if is_reduced else target,
             weights,
             output.gradient,
         )
+        if is_reduced:
+            # What the scores leave out is constant.
+            left_out = target[:, -1] if weights is None else weights * target[:, -1]
+            loss = adapter.factor * loss + left_out.mean()
+            output.gradient.mul_(adapter.factor)
         for operation in backward:
             operation()
         return loss
@@ -308,6 +333,8 @@ def join(
     )
     if steps.output.value.dtype != dtype:
         steps = cast_output(steps, dtype)
+    if model.scores is not None:
+        steps = write_scores(steps, model.scores)
     output, write = steps.output.value, model.adapter.write
     # The bound does not change the gradient.
     if isinstance(write, BoundedOutputs):
@@ -327,7 +354,7 @@ def manual_gradient(objective: Objective) -> ManualGradient | None:
     supported = {*lay_out.registry, *ACTIVATIONS, nn.ModuleList}
     is_supported = (
         # Exact types: a subclass may compute something else.
-        type(model.adapter) is InputAdapter
+        type(model.adapter) in (InputAdapter, ScoreAdapter)
         and model.loss.elementwise in DERIVATIVES
         and model.regularizer.is_noop
         and not model.n_dropped

@@ -68,9 +68,18 @@ def test_dropout_is_part_of_training_alone():
 
 @pytest.mark.parametrize(
     "network",
-    [MLP((8, 0)), MLP((8.5,)), MLP("wide"), MLP(activation="swish"), MLP(dropout=1.0)],
+    [
+        MLP((8, 0)),
+        MLP((8.5,)),
+        MLP("wide"),
+        MLP(activation="swish"),
+        MLP(dropout=1.0),
+        MLP(n_scores=0),
+        MLP(n_scores="all"),
+    ],
     ids=repr,
 )
 def test_invalid_parameters_raise_by_name(network):
-    with pytest.raises(ValueError, match=r"hidden_layer_sizes|activation|dropout"):
+    names = r"hidden_layer_sizes|activation|dropout|n_scores"
+    with pytest.raises(ValueError, match=names):
         quick(network=network).fit(rows())
