@@ -121,9 +121,7 @@ CONFIGURATIONS = {
     "dropout": ({**SMALL, "network": MLP((8,), dropout=0.3)}, DIGITS, {}),
     "scores": ({**SMALL, "network": SCORES}, DIGITS, {}),
     "scores sparse": ({**SMALL, "network": SCORES}, sparse.csr_matrix(DIGITS), {}),
-    "scores log_loss": (
-        {**SMALL, "network": SCORES, "loss": "log_loss"}, DIGITS / 16, {},
-    ),
+    "scores huber": ({**SMALL, "network": SCORES, "loss": "huber"}, DIGITS, {}),
     "scores noise": (
         {**SMALL, "network": SCORES, "noise": GaussianNoise(0.3)}, DIGITS, {},
     ),

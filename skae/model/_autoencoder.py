@@ -46,20 +46,16 @@ class PrincipalScores(nn.Module):
     ----------
     n_scores, n_features : int
         Number of scores, and of entries of a row.
-
-    has_slope : bool
-        Whether outputs are multiplied by the slope of the loss's link.
     """
 
-    def __init__(self, n_scores: int, n_features: int, has_slope: bool):
+    def __init__(self, n_scores: int, n_features: int):
         super().__init__()
         axes = torch.zeros(n_scores, n_features, dtype=torch.float64)
-        slope = torch.ones(n_features, dtype=torch.float64) if has_slope else None
         self.register_buffer("axes", axes)  # of length 1
         self.register_buffer("unit", torch.ones((), dtype=torch.float64))
-        self.register_buffer("slope", slope)
+        self.n_products = axes.numel()
 
-    def initialize(self, axes: np.ndarray, deviations: np.ndarray, slope: np.ndarray):
+    def initialize(self, axes: np.ndarray, deviations: np.ndarray) -> None:
         """Set the axes, of which those beyond the rank are zero.
 
         Parameters
@@ -69,15 +65,10 @@ class PrincipalScores(nn.Module):
 
         deviations : ndarray of shape (n_scores,)
             Standard deviations of the scores of standardized rows.
-
-        slope : ndarray of shape (n_features,)
-            Slope of the loss's link at the mean.
         """
         self.axes.copy_(torch.from_numpy(axes))
         rank = max(1, np.count_nonzero(deviations))
         self.unit.fill_(np.sqrt(np.square(deviations).sum() / rank) or 1.0)
-        if self.slope is not None:
-            self.slope.copy_(torch.from_numpy(slope))
 
     @property
     def loss_factor(self) -> float:
@@ -96,9 +87,8 @@ class PrincipalScores(nn.Module):
         return np.ascontiguousarray(axes.T) / float(self.unit)
 
     def write(self, scores: Tensor) -> Tensor:
-        """Return outputs for scores, shape (n_samples, n_features)."""
-        output = (scores * self.unit) @ self.axes
-        return output if self.slope is None else output * self.slope
+        """Return standardized rows for scores, shape (n_samples, n_features)."""
+        return (scores * self.unit) @ self.axes
 
 
 class Autoencoder(nn.Module):

@@ -20,7 +20,7 @@ from skae._torch import SeededDispatch
 from skae.data._layout import Layout, layout_from_state, layout_to_state
 from skae.data._pca import PCASolution
 from skae.data._rows import ROW_DTYPES
-from skae.losses import LOSSES, as_loss
+from skae.losses import LOSSES, StandardizedLoss, as_loss
 from skae.model._adapters import ADAPTERS
 from skae.model._autoencoder import Autoencoder, LinearSkip, PrincipalScores
 from skae.networks._base import check_network
@@ -92,8 +92,10 @@ class ModelConfig:
     @property
     def n_scores(self) -> int:
         """Number of scores that the networks see, or 0 if they see features."""
-        has_rule = hasattr(self.network, "n_scores_for")
-        if not has_rule or self.init != "pca" or self.layout.kind != "numbers":
+        # Outputs beyond a link function, such as logits, are not close to the axes.
+        is_linear = isinstance(as_loss(self.loss), StandardizedLoss)
+        is_linear &= self.init == "pca" and self.layout.kind == "numbers"
+        if not is_linear or not hasattr(self.network, "n_scores_for"):
             return 0
         return self.network.n_scores_for(
             self.layout.n_features, self.n_components, self.n_samples
@@ -122,8 +124,7 @@ class ModelConfig:
                 n_inputs = pca.axes.shape[1]
                 model.regularizer.initialize(deviations[: self.n_components], n_inputs)
                 if model.scores is not None:
-                    _, slope = model.loss.linearize(pca.output_mean, pca.input_scale)
-                    model.scores.initialize(pca.axes, deviations, slope)
+                    model.scores.initialize(pca.axes, deviations)
                 encoder_axes, decoder_axes = linear_maps(model, pca)
                 model.encoder.axes = torch.nn.Parameter(encoder_axes)
                 model.decoder.axes = torch.nn.Parameter(decoder_axes)
@@ -158,10 +159,6 @@ class ModelConfig:
         if self.init == "pca":
             encoder = LinearSkip(encoder, torch.zeros(k, n_inputs))
             decoder = LinearSkip(decoder, torch.zeros(n_inputs, k))
-        scores = None
-        if n_scores:
-            has_slope = hasattr(loss, "link")
-            scores = PrincipalScores(n_scores, self.layout.n_features, has_slope)
         if check and callable(self.loss):
             check_elementwise(loss.elementwise)
         regularizer = as_regularizer(self.regularizer)
@@ -175,7 +172,9 @@ class ModelConfig:
             regularizer=regularizer.build(self.layout.n_features, k),
             n_components=k,
             n_dropped=self.n_dropped,
-            scores=scores,
+            scores=(
+                PrincipalScores(n_scores, self.layout.n_features) if n_scores else None
+            ),
         )
 
     def to_state(self) -> dict:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +13,8 @@ from skae._sklearn import Interval, StrOptions
 from skae.networks._base import Network
 from skae.networks._layers import ACTIVATIONS, Dropout, HeLinear
 
-
-# Rows with more features are wide.
-MAX_FEATURES = 256
+MAX_FEATURES = 256  # rows with more features are wide
+ROWS_PER_SCORE = 32  # more scores explain more variance, but few rows overfit them
 MIN_SCORES, MAX_SCORES = 32, 256
 SCORES_PER_COMPONENT = 4  # with one, no network could improve on PCA
 
@@ -64,11 +64,11 @@ class FullyConnected(nn.Module):
 
 
 def default_n_scores(n_components: int, n_samples: int) -> int:
-    """Return the number of principal scores that the networks see in wide rows."""
-    # More scores explain more variance, but few rows determine few axes.
-    n_scores = 2 ** round(np.log2(n_samples / 16))
+    """Return the number of principal scores that stand in for wide rows."""
+    n_scores = 2 ** round(np.log2(n_samples / ROWS_PER_SCORE))
     n_scores = int(np.clip(n_scores, MIN_SCORES, MAX_SCORES))
-    return max(n_scores, SCORES_PER_COMPONENT * n_components)
+    # There are no more axes than rows.
+    return min(max(n_scores, SCORES_PER_COMPONENT * n_components), n_samples)
 
 
 class MLP(Network):
@@ -95,13 +95,13 @@ class MLP(Network):
 
     n_scores : "auto", int or None, default="auto"
         Number of principal scores that stand in for the features of wide rows: the
-        encoder reads the scores of a row, and the decoder returns scores. The principal
-        axes are not trained. With "auto", rows of more than 256 features are wide, and
-        the number is the power of two closest to n / 16 for n rows, at least 32 and at
-        most 256, or 4 times `n_components` if that is more. An integer is the number
-        for rows of more features, and at least `n_components`. With None, with
-        ``init="random"``, for tokens and for sequences of different lengths, the
-        networks read and return features.
+        encoder reads scores, and the decoder returns scores. Their principal axes are
+        not trained. With "auto", rows of more than 256 features are wide, and n rows
+        have as many scores as the power of two closest to n / 32, at least 32 and at
+        most 256, or 4 times `n_components` if that is more. An integer is used if rows
+        have more features. With None, the networks read and return features, and so
+        they do with ``init="random"``, for tokens, for sequences of different lengths,
+        and for the losses with a link function: "log_loss", "brier" and "poisson".
 
     See Also
     --------
@@ -156,7 +156,7 @@ class MLP(Network):
             Number of entries of a row, of components of a code, and of training rows.
         """
         self._validate_params()
-        n_scores = self.n_scores
+        n_scores: Any = self.n_scores
         if n_scores == "auto":
             is_wide = n_features > MAX_FEATURES
             n_scores = default_n_scores(n_components, n_samples) if is_wide else None

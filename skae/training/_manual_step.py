@@ -237,7 +237,6 @@ def write_scores(steps: ForwardBackward, scores: PrincipalScores) -> ForwardBack
     x = steps.output
     # (n_scores, n_outputs)
     axes = scores.unit * scores.axes
-    axes = axes if scores.slope is None else axes * scores.slope
     shape = len(x.value), axes.shape[1]
     y = Buffer(x.value.new_empty(shape), x.value.new_empty(shape))
     return ForwardBackward(

@@ -83,3 +83,23 @@ def test_invalid_parameters_raise_by_name(network):
     names = r"hidden_layer_sizes|activation|dropout|n_scores"
     with pytest.raises(ValueError, match=names):
         quick(network=network).fit(rows())
+
+
+@pytest.mark.parametrize(
+    ("n_features", "n_components", "n_samples", "n_scores"),
+    [
+        (256, 2, 1000, 0),
+        (257, 2, 1000, 32),
+        (257, 2, 100_000, 256),
+        (257, 64, 1000, 256),
+        (257, 65, 1000, 0),
+        (5000, 2, 2000, 64),
+        (5000, 20, 2000, 80),
+        (5000, 50, 100, 100),
+        (5000, 300, 100_000, 1200),
+        (5000, 5, 3, 5),
+    ],
+)
+def test_wide_rows_have_scores(n_features, n_components, n_samples, n_scores):
+    network = MLP()
+    assert network.n_scores_for(n_features, n_components, n_samples) == n_scores
