@@ -14,7 +14,7 @@ from skae.networks._base import Network
 from skae.networks._layers import ACTIVATIONS, Dropout, HeLinear
 
 MAX_FEATURES = 256  # rows with more features are wide
-ROWS_PER_SCORE = 32  # more scores explain more variance, but few rows overfit them
+ROWS_PER_SCORE = 16  # more scores explain more variance, but few rows overfit them
 MIN_SCORES, MAX_SCORES = 32, 256
 SCORES_PER_COMPONENT = 4  # with one, no network could improve on PCA
 
@@ -97,7 +97,7 @@ class MLP(Network):
         Number of principal scores that stand in for the features of wide rows: the
         encoder reads scores, and the decoder returns scores. Their principal axes are
         not trained. With "auto", rows of more than 256 features are wide, and n rows
-        have as many scores as the power of two closest to n / 32, at least 32 and at
+        have as many scores as the power of two closest to n / 16, at least 32 and at
         most 256, or 4 times `n_components` if that is more. An integer is used if rows
         have more features. With None, the networks read and return features, and so
         they do with ``init="random"``, for tokens, for sequences of different lengths,

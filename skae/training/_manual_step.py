@@ -284,38 +284,49 @@ class ManualGradient:
 
     def __call__(self, rows: Tensor, weights: Tensor | None) -> Tensor:
         """Write the gradient of the mean loss, and return the loss."""
-        n_rows, model = len(rows), self.objective.model
-        # The noise is drawn for every batch anew.
-        noisy = model.noise.corrupt(
-            model.adapter.inputs(rows), self.objective.generator
-        )
-        inputs = noisy if model.scores is None else model.scores(noisy)
+        inputs = self._inputs(rows)
+        x, (output, forward, backward) = self._steps_for(inputs, rows.dtype)
+        x.copy_(inputs)
+        for operation in forward:
+            operation()
+        loss = self._loss_and_grad(output, self.objective.target(rows), weights)
+        for operation in backward:
+            operation()
+        return loss
+
+    def _inputs(self, rows):
+        """Return the inputs of the encoder, with noise that is drawn anew."""
+        model = self.objective.model
+        inputs = model.adapter.inputs(rows)
+        noisy = model.noise.corrupt(inputs, self.objective.generator)
+        return noisy if model.scores is None else model.scores(noisy)
+
+    def _steps_for(self, inputs, dtype):
+        """Return memory for inputs, and the operations for their number of rows."""
+        n_rows, model = len(inputs), self.objective.model
         if n_rows not in self.steps:
             x = torch.empty_like(inputs, dtype=self.objective.compute_dtype)
             encoder = lay_out(model.encoder, Buffer(x, None))
             decoder = lay_out(model.decoder, encoder.output)
-            self.steps[n_rows] = x, join(encoder, decoder, model, rows.dtype)
-        x, (output, forward, backward) = self.steps[n_rows]
-        x.copy_(inputs)
-        for operation in forward:
-            operation()
-        target, adapter = self.objective.target(rows), model.adapter
-        is_reduced = isinstance(adapter, ScoreAdapter)
+            self.steps[n_rows] = x, join(encoder, decoder, model, dtype)
+        return self.steps[n_rows]
+
+    def _loss_and_grad(self, output, target, weights):
+        """Return the mean loss, and write its gradient by the output."""
+        adapter = self.objective.model.adapter
+        elementwise = adapter.elementwise
+        if not isinstance(adapter, ScoreAdapter):
+            return loss_and_grad(
+                elementwise, output.value, target, weights, output.gradient
+            )
+        scores, left_out = target[:, :-1], target[:, -1]
         loss = loss_and_grad(
-            model.loss.elementwise,
-            output.value,
-            target[:, :-1] if is_reduced else target,
-            weights,
-            output.gradient,
+            elementwise, output.value, scores, weights, output.gradient
         )
-        if is_reduced:
-            # What the scores leave out is constant.
-            left_out = target[:, -1] if weights is None else weights * target[:, -1]
-            loss = adapter.factor * loss + left_out.mean()
-            output.gradient.mul_(adapter.factor)
-        for operation in backward:
-            operation()
-        return loss
+        output.gradient.mul_(adapter.factor)
+        # What the scores leave out is constant.
+        left_out = left_out if weights is None else weights * left_out
+        return adapter.factor * loss + left_out.mean()
 
 
 def join(
