@@ -3,6 +3,7 @@
 from skae._transformer import AutoencoderTransformer
 from skae._version import __version__
 from skae.losses import CrossEntropy
+from skae.metrics import cross_val_reconstruction_error, reconstruction_r2
 from skae.networks import MLP, Conv, Modules, Network, Recurrent
 from skae.noise import GaussianNoise, MaskingNoise, Noise, SwapNoise
 from skae.regularizers import (
@@ -38,10 +39,13 @@ __all__ = [
     "TopK",
     "Variational",
     "__version__",
+    "cross_val_reconstruction_error",
+    "reconstruction_r2",
 ]
 
-_classes = set(__all__) - {"SKOPS_TRUSTED", "__version__"}
-for _name in _classes:
+_functions = {"cross_val_reconstruction_error", "reconstruction_r2"}
+_classes = set(__all__) - _functions - {"SKOPS_TRUSTED", "__version__"}
+for _name in _classes | _functions:
     # Saved models name the public module, which stays when the code is moved.
     globals()[_name].__module__ = "skae"
 

@@ -44,6 +44,11 @@ def sample_codes(
     if drawn is not None:
         # A prior has no lengths; they are drawn from those of training rows.
         return np.hstack([drawn, resample(lengths, n_samples, seed)])
+    if not len(codes):
+        raise ValueError(
+            "The model cannot be sampled: its regularizer has no prior, and the stored "
+            "codes of training rows were removed. Fit the model again."
+        )
     return mixture_codes(np.hstack([codes, lengths]), fit_seed, n_samples, seed)
 
 

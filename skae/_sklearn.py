@@ -4,6 +4,7 @@ Releases of scikit-learn may change them without notice, so they are imported he
 """
 
 from sklearn.base import _fit_context as fit_context
+from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._dataframe import is_pandas_df, is_pandas_df_or_series, is_polars_df
 from sklearn.utils._param_validation import (
     HasMethods,
@@ -31,8 +32,19 @@ class StrOptions(UnsortedStrOptions):
 # Adapters that create DataFrames, by the name of their library: "pandas", "polars".
 CONTAINERS = ADAPTERS_MANAGER.adapters
 
+# Attributes that an estimator with callbacks has, the first one only during a fit.
+FIT_CONTEXT = "_callback_fit_ctx"
+CALLBACK_ATTRIBUTES = (
+    FIT_CONTEXT,
+    "_parent_callback_ctx",
+    "_skl_callbacks",
+    "_skl_callbacks_to_teardown",
+)
+
 __all__ = [
+    "CALLBACK_ATTRIBUTES",
     "CONTAINERS",
+    "FIT_CONTEXT",
     "HasMethods",
     "Interval",
     "InvalidParameterError",
@@ -45,5 +57,6 @@ __all__ = [
     "is_pandas_df",
     "is_pandas_df_or_series",
     "is_polars_df",
+    "safe_indexing",
     "validate_parameter_constraints",
 ]

@@ -1,7 +1,7 @@
 """The only module that touches torch's global state: threads, modes, random numbers."""
 
 import os
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 
 import numpy as np
@@ -9,35 +9,45 @@ import torch
 from sklearn.utils import check_random_state
 from torch.utils._python_dispatch import TorchDispatchMode
 
-if hasattr(os, "register_at_fork"):
-    # A forked child inherits OpenMP's state but not its threads, and hangs when it
-    # waits for them (pytorch#17199).
-    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+# The process that imported this module; others are forked children.
+PROCESS = os.getpid()
+AUTOCAST_DEVICES = ("cpu", "cuda", "mps")
 
 
 @contextmanager
-def isolated_torch(n_threads: int = 1):
-    """Disable gradients and inference mode, and set the number of threads.
+def isolated_torch(n_threads: int | None = 1):
+    """Disable gradients, inference mode and autocast, and set the number of threads.
 
     The number of torch's threads is process-wide. It is restored afterwards, also after
     an error.
 
+    A forked child uses one thread, whatever the number: it inherits OpenMP's state but
+    not its threads, and would wait for them forever (pytorch#17199).
+
     Parameters
     ----------
-    n_threads : int, default=1
-        The number of threads. Small products are fastest on one.
+    n_threads : int or None, default=1
+        The number of threads. Small products are fastest on one. None keeps the
+        caller's number.
 
     Yields
     ------
-    before : int
-        The caller's number of threads.
+    n_available : int
+        The caller's number of threads, or 1 in a forked child.
     """
     before = torch.get_num_threads()
+    is_forked = os.getpid() != PROCESS
+    n_available = 1 if is_forked else before
+    n_threads = 1 if is_forked else n_threads or before
     if n_threads != before:
         torch.set_num_threads(n_threads)
     try:
-        with torch.inference_mode(False), torch.no_grad():
-            yield before
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.no_grad())
+            for device in filter(torch.is_autocast_enabled, AUTOCAST_DEVICES):
+                stack.enter_context(torch.autocast(device, enabled=False))
+            yield n_available
     finally:
         if n_threads != before:
             torch.set_num_threads(before)
@@ -83,15 +93,31 @@ class SeededDispatch(TorchDispatchMode):
         kwargs = dict(kwargs or {})
         if torch.Tag.nondeterministic_seeded not in func.tags:
             return func(*args, **kwargs)
-        if func.overloadpacket.__name__.endswith("_") and args[0].is_meta:
-            # A tensor without memory stays as it is. torch would import its compiler.
-            return args[0]
+        if is_meta(*args, **kwargs):
+            # Tensors without memory, for which torch would import its compiler.
+            name = func.overloadpacket.__name__
+            if name.endswith("_"):
+                return args[0]
+            if name in SAME_SHAPE:
+                packet = getattr(torch.ops.aten, SAME_SHAPE[name])
+                func = getattr(packet, func._overloadname)
         if kwargs.get("generator") is None:
             self.n_unseeded += 1
             func, accepts_generator = overload_with_generator(func)
             if accepts_generator:
                 kwargs["generator"] = self.generator
         return func(*args, **kwargs)
+
+
+# Random operations, and others with the same arguments, result and shape.
+SAME_SHAPE = {"randn": "rand", "randn_like": "rand_like"}
+
+
+def is_meta(*args, device=None, **kwargs) -> bool:
+    """Return whether an operation with these arguments returns a meta tensor."""
+    if device is None:
+        return isinstance(args[0], torch.Tensor) and args[0].is_meta
+    return torch.device(device).type == "meta"
 
 
 @cache

@@ -1,8 +1,8 @@
 """`AutoencoderTransformer`: parameters, fit, transform, inverse_transform, state."""
 
+import warnings
 from collections.abc import Callable
-from contextlib import contextmanager
-from functools import partial
+from functools import partial, wraps
 from numbers import Integral, Real
 from typing import Any
 
@@ -23,7 +23,9 @@ from skae._codec import Codec, row_means
 from skae._generation import sample_codes
 from skae._parameters import check_parts, suggestion, warn_of_sizes
 from skae._sklearn import (
+    CALLBACK_ATTRIBUTES,
     CONTAINERS,
+    FIT_CONTEXT,
     Interval,
     InvalidParameterError,
     RealNotInt,
@@ -45,11 +47,13 @@ from skae.data._validation import (
     validate_weights,
 )
 from skae.losses import CrossEntropy, as_loss
-from skae.model._config import (
-    PART_CONSTRAINTS,
-    ModelConfig,
-    check_attributes,
-    to_arrays,
+from skae.model._config import PART_CONSTRAINTS, to_arrays
+from skae.model._state import (
+    SAVED,
+    check_names,
+    fitted_state,
+    is_fitted,
+    version_message,
 )
 from skae.networks._base import Network
 from skae.networks._mlp import MLP
@@ -57,6 +61,7 @@ from skae.noise import Noise
 from skae.regularizers._base import Regularizer
 from skae.training._auto import resolve_params
 from skae.training._fit import (
+    SUMMARIES,
     continue_fit,
     fit_model,
     fitted_attributes,
@@ -78,7 +83,8 @@ from skae.training._outcome import (
 
 DEFAULT_NETWORK = MLP()
 RUN_PARAMS = ("solver", "learning_rate", "alpha", "noise", "precision", "device")
-INPUT_ATTRIBUTES = ("n_features_in_", "feature_names_in_")
+# Everything that a fit sets.
+FITTED = (*SAVED, "feature_names_in_", "_run", "_run_params")
 
 COUNT = Interval(Integral, 1, None, closed="left")
 ERROR_CONSTRAINTS = {"per_feature": ["boolean"]}
@@ -87,6 +93,34 @@ COMPRESS_CONSTRAINTS = {
     "max_error": [Interval(Real, 0, None, closed="neither"), None],
 }
 DECOMPRESS_CONSTRAINTS = {"max_bytes": [COUNT]}
+
+
+def restore_on_error(method):
+    """Restore the fitted attributes of an estimator if one of its methods raises.
+
+    Errors of callbacks and warnings that are errors can be raised after the attributes
+    are set. After Ctrl-C a new model is kept. A run that has been trained further is
+    discarded: a later call continues from the fitted model.
+    """
+
+    @wraps(method)
+    def restoring(self, *args, **kwargs):
+        before = {name: vars(self)[name] for name in FITTED if name in vars(self)}
+        try:
+            return method(self, *args, **kwargs)
+        except BaseException as error:
+            has_new_model = vars(self).get("module_") is not before.get("module_")
+            if has_new_model and isinstance(error, KeyboardInterrupt):
+                raise
+            # `_resume` takes the run that it continues from the estimator.
+            if before.get("_run") and (has_new_model or self._run is None):
+                before["_run"] = None
+            for name in FITTED:
+                self.__dict__.pop(name, None)
+            self.__dict__.update(before)
+            raise
+
+    return restoring
 
 
 class AutoencoderTransformer(
@@ -425,6 +459,7 @@ class AutoencoderTransformer(
         self.random_state = random_state
         self.verbose = verbose
 
+    @restore_on_error
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, *, sample_weight=None, X_val=None, X_clean=None):
         """Learn to encode and decode the rows of X.
@@ -458,8 +493,7 @@ class AutoencoderTransformer(
             The fitted estimator.
         """
         continues = self.warm_start and hasattr(self, "module_")
-        # The caller's modes and threads are restored, and attributes if fit fails.
-        with isolated_torch() as n_threads, restore_on_error(self):
+        with isolated_torch() as n_threads:
             data, params, metadata = self._prepare(
                 X, sample_weight, X_val, X_clean, continues, n_threads
             )
@@ -468,7 +502,8 @@ class AutoencoderTransformer(
             # At most two runs: one with validation rows, and one on all rows.
             callbacks = self._init_callback_context(max_subtasks=2)
             callbacks.call_on_fit_task_begin(estimator=self, X=X, y=X)
-            train = partial(self._train, params=params, callbacks=callbacks, X=X)
+            report = {"metadata": metadata, "callbacks": callbacks, "X": X}
+            train = partial(self._train, params=params, **report)
             if continues:
                 result = continue_fit(self._resume(data, params), params, train)
             else:
@@ -487,6 +522,7 @@ class AutoencoderTransformer(
         )
         return self
 
+    @restore_on_error
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None, *, sample_weight=None, X_clean=None):
         """Train for one epoch on the rows of X, from where the last call ended.
@@ -524,7 +560,7 @@ class AutoencoderTransformer(
         self._validate_params()
         continues = hasattr(self, "module_")
         one_epoch = {"max_iter": 1, "early_stopping": False, "warm_start": True}
-        with isolated_torch() as n_threads, restore_on_error(self):
+        with isolated_torch() as n_threads:
             data, params, metadata = self._prepare(
                 X, sample_weight, None, X_clean, continues, n_threads, one_epoch
             )
@@ -532,10 +568,12 @@ class AutoencoderTransformer(
             callbacks.call_on_fit_task_begin(estimator=self, X=X, y=X)
             if continues:
                 run = self._resume(data, params)
+                run.earlier = {name: vars(self)[name] for name in SUMMARIES}
             else:
                 check_rows_differ(data)
                 run = start_at_pca(data, params)
-            train = partial(self._train, params=params, callbacks=callbacks, X=X)
+            report = {"metadata": metadata, "callbacks": callbacks, "X": X}
+            train = partial(self._train, params=params, **report)
             result = partial_fit_model(run, params, train)
             self._set_fitted(result, metadata)
         warn_of_failure(self, result, (divergence_message,))
@@ -581,7 +619,9 @@ class AutoencoderTransformer(
         if self._run is None or self._run_params != self._training_params():
             run = run_from_fitted(self, data, params)
         else:
-            run = resume_run(self._run, data, params)
+            # Training changes the run, which then is not that of the fitted model.
+            run, self._run = self._run, None
+            run = resume_run(run, data, params)
         warn_of_other_rows(run)
         return run
 
@@ -590,7 +630,7 @@ class AutoencoderTransformer(
         params = self.get_params(deep=False)
         return {name: clone(params[name], safe=False) for name in RUN_PARAMS}
 
-    def _train(self, run, params, callbacks, X):
+    def _train(self, run, params, metadata, callbacks, X):
         """Run the scheduled epochs, and report each of them to the callbacks."""
         if not run.has_next:
             return
@@ -604,9 +644,11 @@ class AutoencoderTransformer(
                 print(run.report())  # noqa: T201
             # The attributes are computed only for callbacks that use them.
             run.stopped = epoch.call_on_fit_task_end(
-                reconstruction_attributes=lambda: fitted_attributes(
-                    run, params, copied=True
-                ),
+                reconstruction_attributes=lambda: {
+                    **fitted_attributes(run, params, copied=True),
+                    **metadata,
+                    "_run": None,
+                },
                 **reported,
             )
         epochs.call_on_fit_task_end(**reported)
@@ -624,6 +666,7 @@ class AutoencoderTransformer(
         attributes["_run"] = run if may_continue else None
         self.__dict__.update(attributes, **metadata)
 
+    @isolated_torch(n_threads=None)
     def transform(self, X):
         """Encode rows.
 
@@ -645,6 +688,7 @@ class AutoencoderTransformer(
         check_is_fitted(self)
         return self._codec.encode(validate_rows(self, X))
 
+    @isolated_torch(n_threads=None)
     def inverse_transform(self, X):
         """Decode codes.
 
@@ -662,6 +706,7 @@ class AutoencoderTransformer(
         check_is_fitted(self)
         return self._codec.decode(validate_codes(X, self.n_components_))
 
+    @isolated_torch(n_threads=None)
     def score(self, X, y=None, sample_weight=None):
         """Return the share of variance, or of the loss's deviance, that is explained.
 
@@ -693,8 +738,12 @@ class AutoencoderTransformer(
         loss, null_loss = self._codec.total_losses(X, weight)
         return float(loss == 0) if null_loss == 0 else float(1 - loss / null_loss)
 
+    @isolated_torch(n_threads=None)
     def reconstruction_error(self, X, per_feature=False):
         """Return the loss between rows and their reconstructions.
+
+        Errors of the training rows can be too small: a few unusual rows may have been
+        learned by heart. See :func:`cross_val_reconstruction_error`.
 
         Parameters
         ----------
@@ -728,14 +777,15 @@ class AutoencoderTransformer(
         # Squares of huge values exceed float64. NaN mark the padding of sequences.
         return np.minimum(errors, np.finfo(np.float64).max)
 
+    @isolated_torch(n_threads=None)
     def sample(self, n_samples=1, random_state=None):
         """Draw new rows that resemble the training rows.
 
         Codes are drawn and decoded. They come from the regularizer's prior if it has
         one, and otherwise from a Gaussian mixture fitted, in this method, to the codes
-        of at most 1000 training rows. The number of Gaussians and the shape of their
-        covariances are selected by BIC. This takes a fraction of a second, so draw all
-        rows in one call.
+        of at most 1000 training rows, which are part of the model. The number of
+        Gaussians and the shape of their covariances are selected by BIC. This takes a
+        fraction of a second, so draw all rows in one call.
 
         Parameters
         ----------
@@ -773,6 +823,7 @@ class AutoencoderTransformer(
         )
         return self._decode_like_training_rows(codes)
 
+    @isolated_torch(n_threads=None)
     def interpolate(self, start, end, n_steps=10):
         """Return rows between two rows, along a straight line in the space of codes.
 
@@ -823,6 +874,7 @@ class AutoencoderTransformer(
         names = check_feature_names_in(self)
         return CONTAINERS[container].create_container(rows, rows, columns=names)
 
+    @isolated_torch(n_threads=None)
     def compress(self, X, *, added_error=0.01, max_error=None):
         """Compress rows to bytes by quantizing their codes.
 
@@ -901,6 +953,7 @@ class AutoencoderTransformer(
         X = validate_rows(self, X)
         return compress(self._codec, X, float(added_error), max_error)
 
+    @isolated_torch(n_threads=None)
     def decompress(self, data, *, max_bytes=2**30):
         """Return the rows that `compress` of this model has written.
 
@@ -964,11 +1017,15 @@ class AutoencoderTransformer(
 
     def __copy__(self):
         """Return an estimator with the same attributes, without copying the model."""
-        # Callbacks copy an estimator after each epoch.
         copied = type(self).__new__(type(self))
         copied.__dict__.update(vars(self))
         if vars(self).get("_run"):  # further training would change both
             copied._run = None
+        if FIT_CONTEXT in vars(self):
+            # During a fit, copies are made for callbacks. The copies have none, so that
+            # they can be pickled, and trained further, independently of this fit.
+            for name in CALLBACK_ATTRIBUTES:
+                copied.__dict__.pop(name, None)
         return copied
 
     def __getstate__(self):
@@ -982,34 +1039,17 @@ class AutoencoderTransformer(
             state["_skae_version"] = __version__
         return state
 
+    @isolated_torch(n_threads=None)
     def __setstate__(self, state):
+        # A file may be damaged or hostile: all is validated before it is used.
         state = dict(state)
-        if "module_" in state:
-            # A file may be damaged or hostile: all is validated before it is used.
-            config = ModelConfig.from_state(state.get("_config"))
-            check_attributes(state, config)
-            state["module_"] = config.load(state["module_"])
-            state["_config"] = config
-            state["_run"] = None
-            state.pop("_skae_version", None)
+        check_names(state, self._get_param_names())
+        if is_fitted(state):
+            message = version_message(state.pop("_skae_version", None))
+            try:
+                state |= fitted_state(state)
+            except ValueError as error:
+                raise ValueError(f"{error} {message}".strip()) from error
+            if message:
+                warnings.warn(message, UserWarning, stacklevel=3)
         super().__setstate__(state)
-
-
-@contextmanager
-def restore_on_error(estimator):
-    """Restore what validation sets on an estimator, if a fit raises an error.
-
-    A run that may be continued is discarded, since training has changed it. A later
-    fit then continues from the fitted model, which is complete.
-    """
-    before = {name: vars(estimator).get(name) for name in INPUT_ATTRIBUTES}
-    try:
-        yield
-    except BaseException:
-        for name, value in before.items():
-            vars(estimator).pop(name, None)
-            if value is not None:
-                setattr(estimator, name, value)
-        if "_run" in vars(estimator):
-            estimator._run = None
-        raise

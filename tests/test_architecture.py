@@ -29,6 +29,7 @@ LAYERS = [
     "compression",
     "_parameters",
     "_transformer",
+    "metrics",
     "__init__",
 ]
 FORBIDDEN = {"eval", "exec", "__import__", "importlib", "pickle", "load", "save"}

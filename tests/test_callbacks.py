@@ -1,12 +1,17 @@
 """Callbacks: those of scikit-learn work, and receive the model of each epoch."""
 
+import copy
+import pickle
+
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from variants import VARIANTS, digest, quick
 
 from skae import MLP, AutoencoderTransformer
 
@@ -183,3 +188,89 @@ def test_a_callback_stops_a_fit_with_early_stopping_without_a_refit(digits):
     model = small(early_stopping=True, max_iter=50).set_callbacks(StopAt(3))
     model.fit(digits)
     assert model.n_iter_ == len(model.validation_loss_curve_) == 3
+
+
+class Checkpoint(Callback):
+    """Saves the model after each epoch, and at the end of the fit."""
+
+    def __init__(self):
+        self.saved = []
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator):
+        if context.task_name != "epochs":
+            self.saved.append(pickle.dumps(fitted_estimator))
+
+
+@pytest.fixture(scope="module")
+def frame(digits):
+    return pd.DataFrame(digits[:60, :24] / 16).add_prefix("pixel ")
+
+
+TRAINED = {
+    "fit": lambda model, X: model.fit(X),
+    "partial_fit": lambda model, X: model.partial_fit(X).partial_fit(X),
+    "warm start": lambda model, X: model.set_params(warm_start=True).fit(X).fit(X),
+}
+FEW = ("default", "dropout", "Variational()", "lbfgs")
+CASES = [("fit", name) for name in VARIANTS]
+CASES += [(train, name) for train in ("partial_fit", "warm start") for name in FEW]
+
+
+@pytest.mark.parametrize(("train", "name"), CASES)
+def test_the_model_of_every_epoch_is_complete(train, name, frame):
+    checkpoint = Checkpoint()
+    model = quick(**VARIANTS[name]).set_callbacks(checkpoint)
+    TRAINED[train](model, frame)
+    assert len(checkpoint.saved) > 1
+    for saved in checkpoint.saved:
+        loaded = pickle.loads(saved)
+        assert loaded.n_features_in_ == 24
+        assert list(loaded.feature_names_in_) == list(frame.columns)
+        assert loaded.transform(frame).shape == (60, loaded.n_components_)
+        assert np.isfinite(loaded.score(frame))
+        assert list(loaded.sample(2, random_state=0).columns) == list(frame.columns)
+        n_epochs = len(loaded.loss_curve_)
+        assert len(loaded.partial_fit(frame).loss_curve_) == n_epochs + 1
+
+
+@pytest.mark.parametrize(("train", "name"), [c for c in CASES if c[1] != "share"])
+def test_the_model_of_the_last_epoch_equals_the_fitted_one(train, name, frame):
+    checkpoint = Checkpoint()
+    model = quick(**{**VARIANTS[name], "early_stopping": False})
+    TRAINED[train](model.set_callbacks(checkpoint), frame)
+    *_, last, final = map(pickle.loads, checkpoint.saved)
+    if model.best_iter_ == model.n_iter_:  # else training has increased the loss
+        assert digest(last) == digest(model)
+    assert digest(final) == digest(model)
+    names = vars(pickle.loads(pickle.dumps(model.set_callbacks()))).keys()
+    assert vars(last).keys() == vars(final).keys() == names
+
+
+def train_further(model, X):
+    return model.partial_fit(X), model.set_params(warm_start=True).fit(X)
+
+
+class TrainFurther(Callback):
+    """Trains the model of every epoch further, without and with a pickle."""
+
+    n_calls = 0
+
+    def on_fit_task_end(self, estimator, context, *, X, fitted_estimator):
+        if context.task_name == "epoch":
+            train_further(copy.deepcopy(fitted_estimator), X)
+            train_further(fitted_estimator, X)
+            self.n_calls += 1
+
+
+def test_the_model_of_an_epoch_is_trained_further_without_callbacks(frame):
+    callback = TrainFurther()
+    model = quick().set_callbacks(callback).fit(frame)
+    assert callback.n_calls == model.n_iter_
+    assert digest(model) == digest(quick().fit(frame))
+
+
+def test_a_search_that_monitors_scores_of_a_data_frame_warns_nothing(frame):
+    monitor = ScoringMonitor(scoring={"share": share})
+    model = quick().set_callbacks(monitor)
+    GridSearchCV(model, {"n_components": [2]}, cv=4, error_score="raise").fit(frame)
+    assert {r["task_name"] for r in monitor.get_logs().data} >= {"epoch"}

@@ -4,12 +4,14 @@ import _thread
 import pickle
 import signal
 import threading
+import warnings
 
 import numpy as np
 import pytest
 import torch
 from runs import curve
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 from variants import VARIANTS, quick
 
@@ -180,3 +182,128 @@ def test_a_refit_with_invalid_parameters_leaves_the_earlier_model(name, value, X
         model.set_params(**{name: value}).fit(X - 1)
     assert np.array_equal(model.transform(X), before)
     assert np.array_equal(pickle.loads(pickle.dumps(model)).transform(X), before)
+
+
+class RaiseIn:
+    """A callback that raises an error in one of its hooks, for one kind of task."""
+
+    def __init__(self, hook, task, error):
+        self.hook, self.task, self.error = hook, task, error
+
+    def raise_in(self, hook, context):
+        if (hook, context.task_name) == (self.hook, self.task):
+            raise self.error
+
+    def setup(self, estimator, context):
+        self.raise_in("setup", context)
+
+    def teardown(self, estimator, context):
+        self.raise_in("teardown", context)
+
+    def on_fit_task_begin(self, estimator, context):
+        self.raise_in("begin", context)
+
+    def on_fit_task_end(self, estimator, context):
+        self.raise_in("end", context)
+
+
+TASKS = ("fit", "epochs", "epoch")
+HOOKS = [(hook, task) for hook in ("begin", "end") for task in TASKS]
+HOOKS += [("setup", "fit"), ("teardown", "fit")]
+ERRORS = [(*hook, RuntimeError) for hook in HOOKS]
+ERRORS += [("end", task, SystemExit) for task in TASKS]
+TRAINED = {
+    "fit": lambda model, X: model.fit(X),
+    "PCA": lambda model, X: model.set_params(max_iter=0).fit(X),  # without epochs
+    "warm start": lambda model, X: model.set_params(warm_start=True).fit(X),
+    "partial_fit": lambda model, X: model.partial_fit(X),
+}
+CASES = [(t, *e) for t in TRAINED for e in ERRORS if t != "PCA" or e[1] == "fit"]
+
+
+def state_of(model):
+    """Return everything that a model has learned, as bytes, by attribute."""
+    params = model.get_params(deep=False)
+    state = model.set_callbacks().__getstate__()
+    return {k: pickle.dumps(v) for k, v in state.items() if k not in params}
+
+
+def assert_unchanged_by(raising, model, X):
+    before, attributes = state_of(model), set(vars(model))
+    raising()
+    assert state_of(model) == before
+    assert set(vars(model)) == attributes
+    n_epochs = len(model.loss_curve_)
+    assert len(model.partial_fit(X).loss_curve_) == n_epochs + 1
+
+
+@pytest.mark.parametrize(("train", "hook", "task", "error"), CASES)
+def test_an_error_in_any_hook_leaves_the_earlier_model(train, hook, task, error, X):
+    for earlier in ("partial_fit", "fit"):
+        model = TRAINED[earlier](quick(), X)
+
+        def raising(model=model):
+            model.set_callbacks(RaiseIn(hook, task, error("in a hook")))
+            with pytest.raises(error, match="in a hook"):
+                TRAINED[train](model, X[::2])
+
+        assert_unchanged_by(raising, model, X)
+
+
+@pytest.mark.parametrize(("train", "hook", "task", "error"), CASES)
+def test_an_error_in_the_first_call_leaves_the_estimator_unfitted(
+    train, hook, task, error, X
+):
+    model = quick()
+    attributes = set(vars(model))
+    model.set_callbacks(RaiseIn(hook, task, error("in a hook")))
+    with pytest.raises(error, match="in a hook"):
+        TRAINED[train](model, X)
+    assert set(vars(model.set_callbacks())) == attributes
+
+
+@pytest.mark.parametrize(
+    ("train", "hook", "task"), [c[:3] for c in CASES if c[3] is RuntimeError]
+)
+def test_ctrl_c_in_any_hook_leaves_a_consistent_model(train, hook, task, X):
+    model = quick(early_stopping=False).fit(X)
+    model.set_callbacks(RaiseIn(hook, task, KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        TRAINED[train](model, X[::2])
+    assert_consistent(model.set_callbacks().set_params(warm_start=False), X)
+
+
+@pytest.mark.parametrize("train", ["fit", "warm start", "partial_fit"])
+def test_a_warning_that_is_an_error_leaves_the_earlier_model(train):
+    X = curve(60)
+    model = quick().fit(X)
+
+    def raising():
+        model.set_params(learning_rate=1e6)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ConvergenceWarning)
+            with pytest.raises(ConvergenceWarning, match="learning_rate"):
+                TRAINED[train](model, X)
+        model.set_params(learning_rate=1e-3)
+
+    assert_unchanged_by(raising, model, X)
+
+
+def test_warnings_name_the_line_that_calls_fit():
+    X = curve(60)
+    model = quick(learning_rate=1e6)
+    for train in (model.fit, model.partial_fit):
+        with pytest.warns(ConvergenceWarning, match="learning_rate") as caught:
+            train(X)
+        assert caught[-1].filename == __file__
+    with pytest.warns(UserWarning, match="rows differ") as caught:
+        quick().partial_fit(X).partial_fit(100 * X)
+    assert caught[0].filename == __file__
+
+
+def test_an_error_before_training_keeps_the_state_of_the_optimizer(X):
+    model, other = quick().partial_fit(X), quick().partial_fit(X)
+    with pytest.raises(ValueError, match="features"):
+        model.partial_fit(X[:, :3])
+    codes = model.partial_fit(X).transform(X)
+    assert np.array_equal(codes, other.partial_fit(X).transform(X))

@@ -3,18 +3,27 @@
 import copy
 import pickle
 import pickletools
+import tracemalloc
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import skops.io
 import torch
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
 from torch import nn
 from variants import PUBLIC_VARIANTS, quick
 
-from skae import MLP, SKOPS_TRUSTED, AutoencoderTransformer, CrossEntropy, Modules
+from skae import (
+    MLP,
+    SKOPS_TRUSTED,
+    AutoencoderTransformer,
+    CrossEntropy,
+    Modules,
+    __version__,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -326,6 +335,117 @@ def test_an_invalid_state_raises(change, model):
     with pytest.raises(ValueError, match=r"saved|expected|must be"):
         empty.__setstate__(state)
     assert not vars(empty)
+
+
+DELETED = object()
+REPLACEMENTS = [DELETED, None, "x", -1, 10**12, [], (10**9, 10**9), np.full(3, np.nan)]
+FUZZED = {
+    "default": {},
+    "random, without regularizer": {"init": "random", "early_stopping": False},
+    "Variational": PUBLIC_VARIANTS["Variational()"],
+    "Recurrent": PUBLIC_VARIANTS["Recurrent(hidden_size=4)"],
+    "Conv of tokens": {
+        "loss": "cross_entropy",
+        **PUBLIC_VARIANTS["Conv(channels=(4,), hidden_layer_sizes=(8,))"],
+    },
+}
+
+
+def paths(state, start=()):
+    """Yield the path of every value of a state: keys, and parameters of parts."""
+    for name, value in state.items():
+        yield (*start, name)
+        if isinstance(value, BaseEstimator):
+            value = vars(value)
+        if isinstance(value, dict):
+            yield from paths(value, (*start, name))
+
+
+def replace_at(state, path, value):
+    for name in path[:-1]:
+        state = state[name] if isinstance(state, dict) else vars(state)[name]
+    state = state if isinstance(state, dict) else vars(state)
+    if value is DELETED:
+        del state[path[-1]]
+    else:
+        state[path[-1]] = value
+
+
+def load(state):
+    """Return the loaded model, or None if the state is invalid."""
+    model = AutoencoderTransformer.__new__(AutoencoderTransformer)
+    try:
+        model.__setstate__(state)
+    except ValueError:
+        assert not vars(model)
+        return None
+    return model
+
+
+@pytest.mark.filterwarnings("ignore:The model was saved by skae")
+@pytest.mark.parametrize("name", FUZZED)
+def test_a_state_that_is_changed_anywhere_raises_or_is_valid(name, X):
+    X = np.rint(4 * X) if name == "Conv of tokens" else pd.DataFrame(X).add_prefix("x")
+    model = quick(n_components=3, **FUZZED[name]).fit(X)
+    state, rows = model.__getstate__(), np.asarray(X)
+    codes = model._codec.encode(rows)
+    params = model.get_params(deep=False)
+    for path in paths(state):
+        # Parameters of the estimator must exist, but are validated when it is fitted.
+        values = REPLACEMENTS if path[0] not in params else [DELETED][: 2 - len(path)]
+        for value in values:
+            changed = copy.deepcopy(state)
+            replace_at(changed, path, value)
+            tracemalloc.start()
+            loaded = load(changed)
+            assert tracemalloc.get_traced_memory()[1] < 2**26
+            tracemalloc.stop()
+            if loaded is None:
+                continue
+            assert value is not DELETED or path == ("feature_names_in_",), path
+            assert np.array_equal(loaded._codec.encode(rows), codes), path
+            loaded.sample(2)
+            pickle.dumps(loaded)
+
+
+def test_a_model_of_another_version_warns_with_both_versions(model, X):
+    state = model.__getstate__() | {"_skae_version": "0.0.1"}
+    with pytest.warns(UserWarning, match=rf"skae 0\.0\.1, .* skae {__version__}"):
+        assert_same_model(model, load(state), X)
+
+
+def test_an_invalid_state_of_another_version_names_both_versions(model):
+    state = model.__getstate__() | {"_skae_version": "0.0.1"}
+    del state["loss_curve_"]
+    empty = AutoencoderTransformer.__new__(AutoencoderTransformer)
+    message = rf"has no loss_curve_. .* skae 0\.0\.1, .* skae {__version__}"
+    with pytest.raises(ValueError, match=message):
+        empty.__setstate__(state)
+
+
+def test_a_state_without_a_parameter_raises(X):
+    for model in (quick(), fitted(X)):
+        state = model.__getstate__()
+        del state["alpha"]
+        with pytest.raises(ValueError, match="has no alpha"):
+            AutoencoderTransformer.__new__(AutoencoderTransformer).__setstate__(state)
+
+
+def test_a_network_that_cannot_be_built_raises_with_its_error(model):
+    state = copy.deepcopy(model.__getstate__())
+    state["_config"]["network"] = lambda *sizes: 1 / 0
+    with pytest.raises(ValueError, match=r"cannot be built .* division by zero"):
+        AutoencoderTransformer.__new__(AutoencoderTransformer).__setstate__(state)
+
+
+@pytest.mark.parametrize("roundtrip", [by_pickle, by_skops])
+def test_stored_codes_can_be_removed(roundtrip, X):
+    model = fitted(X)
+    model._codes = model._codes[:0]
+    loaded = roundtrip(model)
+    assert_same_model(model, loaded, X)
+    with pytest.raises(ValueError, match="codes of training rows were removed"):
+        loaded.sample()
 
 
 @pytest.mark.parametrize("change", [wrong_shape, unknown_init, not_finite])

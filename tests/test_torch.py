@@ -1,5 +1,6 @@
 """torch's global state is isolated: its threads, and its random numbers."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from sklearn.utils import check_random_state
 from torch import nn
 from torch.nn import functional as F
+from variants import run_script
 
 from skae import AutoencoderTransformer
 from skae._torch import SeededDispatch, draw_seed, isolated_torch
@@ -74,6 +76,15 @@ def test_tensors_without_memory_draw_nothing():
     with torch.device("meta"), SeededDispatch(generator):
         assert nn.LSTM(4, 3).weight_hh_l0.is_meta
     assert torch.equal(generator.get_state(), before)
+
+
+def test_tensors_without_memory_have_the_shapes_of_others():
+    for name in ("normal", "normal like", "uniform", "linear"):
+        with torch.device("meta"), SeededDispatch(torch.Generator()):
+            drawn = DRAWS[name]()
+        assert drawn.is_meta
+        assert drawn.shape == DRAWS[name]().shape
+        assert drawn.dtype == torch.float32
 
 
 def test_threads_draw_what_one_thread_draws():
@@ -149,3 +160,58 @@ def test_a_seed_is_drawn_from_a_random_state_once():
     state = check_random_state(0)
     assert draw_seed(state) != draw_seed(state)
     assert draw_seed(None) != draw_seed(None)
+
+
+FORK = """
+    import os, pickle, signal, sys, warnings
+    import numpy as np, torch
+    warnings.simplefilter("ignore")
+    from skae import MLP, AutoencoderTransformer
+    torch.set_num_threads(2)
+    X = np.random.default_rng(0).random((9000, 6))
+    settings = dict(network=MLP((64,)), batch_size=8192, max_iter=1, random_state=0)
+    model = AutoencoderTransformer(2, **settings).fit(X)
+    codes = model.transform(X)  # on two threads
+    uses = dict(
+        nothing=lambda: None,
+        fit=lambda: AutoencoderTransformer(2, **settings).fit(X),
+        partial_fit=lambda: model.partial_fit(X),
+        transform=lambda: model.transform(X),
+        inverse_transform=lambda: model.inverse_transform(codes),
+        score=lambda: model.score(X),
+        reconstruction_error=lambda: model.reconstruction_error(X),
+        sample=lambda: model.sample(9000),
+        interpolate=lambda: model.interpolate(X[0], X[1], n_steps=9000),
+        compress=lambda: model.decompress(model.compress(X)),
+        pickle=lambda: pickle.loads(pickle.dumps(model)),
+    )
+    for name, use in uses.items():
+        torch.ones(10**6).add_(1)  # starts the second thread
+        child = os.fork()
+        if child == 0:
+            signal.alarm(60)  # ends a child that waits for threads
+            use()
+            os._exit(torch.get_num_threads())
+        _, status = os.waitpid(child, 0)
+        # The number of threads that the child has at the end.
+        print(name, os.waitstatus_to_exitcode(status))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be forked")
+def test_a_forked_child_computes_and_keeps_its_number_of_threads():
+    printed = dict(line.split() for line in run_script(FORK).splitlines())
+    assert len(printed) == 11
+    assert set(printed.values()) == {"2"}
+
+
+def test_the_number_of_threads_is_kept_on_request():
+    torch.set_num_threads(3)
+    with isolated_torch(n_threads=None):
+        assert torch.get_num_threads() == 3
+
+
+def test_autocast_is_disabled_inside():
+    with torch.autocast("cpu", torch.bfloat16), isolated_torch():
+        assert not torch.is_autocast_enabled("cpu")
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32

@@ -32,6 +32,9 @@ SHRINKAGE_ROWS = 10_000  # on which the decoder's shrinkage is selected
 SUMMARY_ROWS = 500  # on which shrinkages and explained shares are computed
 SUMMARY_DECODINGS = 10_000  # rows times prefixes: fewer rows for many prefixes
 SUMMARY_PREFIXES = 200  # of the codes, for which explained shares are computed
+MIN_SUMMARY_ROWS = 100  # of a call of partial_fit
+SHARES = ("explained_variance_ratio_", "n_active_components_")
+SUMMARIES = (*SHARES, "_codes", "_lengths")  # of the training rows
 STORED_CODES = 1000  # of the training rows, from which `sample` learns a density
 
 
@@ -328,7 +331,7 @@ def fitted_attributes(run: TrainingRun, params: ResolvedParams, copied: bool) ->
     # The model of rows as the batches have them.
     reader = module.on_scores() if run.trainer.objective.on_scores else module
     codes, lengths = codes_to_store(reader, run.trainer.batches, config.layout)
-    return {
+    attributes = {
         "n_components_": len(ratio),
         "mean_": run.pca.mean,
         "scale_": run.pca.scale,
@@ -346,6 +349,31 @@ def fitted_attributes(run: TrainingRun, params: ResolvedParams, copied: bool) ->
         "_codes": codes,
         "_lengths": lengths,
     }
+    if not run.earlier:
+        return attributes
+    return merge_summaries(run.earlier, attributes, len(run.trainer.batches.rows))
+
+
+def merge_summaries(earlier: dict, attributes: dict, n_rows: int) -> dict:
+    """Return the fitted attributes, with those that summarize rows of several calls.
+
+    The latest 1000 codes are kept, and the shares of components of fewer than 100 rows
+    are not: they would be those of a few rows.
+
+    Parameters
+    ----------
+    earlier, attributes : dict
+        The attributes of `SUMMARIES` before the last call, and all of them after it.
+
+    n_rows : int
+        Number of rows of the last call.
+    """
+    shares = {name: earlier[name] for name in SHARES}
+    codes = {
+        name: np.concatenate([earlier[name], attributes[name]])[-STORED_CODES:]
+        for name in ("_codes", "_lengths")
+    }
+    return attributes | codes | (shares if n_rows < MIN_SUMMARY_ROWS else {})
 
 
 def training_attributes(run: TrainingRun, init: str) -> dict:

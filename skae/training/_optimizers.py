@@ -1,5 +1,6 @@
 """Optimizers: one step on a model's flat vector of parameters."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -8,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 BETAS = (0.9, 0.999)  # Kingma & Ba 2015
+MOMENTUM = 0.9  # of gradient descent
+SMOOTHING = 0.99  # of the mean square in RMSprop
 # float64 is used for small data, whose fit must not depend on the order of the rows in
 # the first seven digits. A gradient that is zero except for rounding must not be
 # amplified to a step.
@@ -95,11 +98,12 @@ def fused_adam_(values, gradient, mean, square, n_steps, learning_rate):
     )  # fmt: skip
 
 
-class Adam:
-    """Adam on a flat vector.
+class FlatOptimizer:
+    """Base class of optimizers of the first order, on a flat vector.
 
-    `torch.optim.Adam` computes the same, but its first use imports torch's compiler,
-    which takes longer than a small fit.
+    `torch.optim` computes the same steps. Its first use imports torch's compiler, which
+    takes longer than a small fit, creates a folder for temporary files and changes the
+    environment.
 
     Parameters
     ----------
@@ -107,7 +111,7 @@ class Adam:
         The parameters.
 
     learning_rate : float
-        The largest step size.
+        The largest learning rate.
 
     alpha : float
         Strength of the penalty, or rate of decay.
@@ -117,9 +121,6 @@ class Adam:
         and not the strength of a penalty on squared weights.
     """
 
-    # A private operation, which torch may rename.
-    update = staticmethod(fused_adam_ if hasattr(torch, "_fused_adam_") else adam_)
-
     def __init__(
         self, flat: FlatParameters, learning_rate: float, alpha: float, decoupled=False
     ):
@@ -127,25 +128,72 @@ class Adam:
         self.learning_rate = learning_rate
         self.alpha = alpha
         self.decoupled = decoupled
-        self.mean = torch.zeros_like(flat.values)
-        self.square = torch.zeros_like(flat.values)
-        self.n_steps = 0
 
     def step(self, closure: Callable, factor: float) -> Tensor:
         """Take a step at `factor * learning_rate`, and return the loss before it."""
         loss, flat = closure(), self.flat
         learning_rate = factor * self.learning_rate
-        self.n_steps += 1
         # The order of PyTorch: weights decay before the step.
         if self.decoupled:
             flat.decayed.mul_(1 - learning_rate * self.alpha)
         elif self.alpha:
             flat.add_penalty(self.alpha)
+        self.update_values(learning_rate)
+        return loss
+
+    def update_values(self, learning_rate: float) -> None:
+        """Update the values in place, by the gradient."""
+        raise NotImplementedError
+
+
+class Adam(FlatOptimizer):
+    """Adam (Kingma & Ba 2015)."""
+
+    # A private operation, which torch may rename.
+    update = staticmethod(fused_adam_ if hasattr(torch, "_fused_adam_") else adam_)
+
+    def __init__(self, flat, learning_rate, alpha, decoupled=False):
+        super().__init__(flat, learning_rate, alpha, decoupled)
+        self.mean = torch.zeros_like(flat.values)
+        self.square = torch.zeros_like(flat.values)
+        self.n_steps = 0
+
+    def update_values(self, learning_rate):
+        """Update the values in place, by the gradient."""
+        self.n_steps += 1
         self.update(
-            flat.values, flat.gradient, self.mean, self.square,
+            self.flat.values, self.flat.gradient, self.mean, self.square,
             self.n_steps, learning_rate,
         )  # fmt: skip
-        return loss
+
+
+class SGD(FlatOptimizer):
+    """Gradient descent with Nesterov momentum (Sutskever et al. 2013)."""
+
+    def __init__(self, flat, learning_rate, alpha):
+        super().__init__(flat, learning_rate, alpha)
+        self.velocity = torch.zeros_like(flat.values)
+
+    def update_values(self, learning_rate):
+        """Update the values in place, by the gradient."""
+        self.velocity.mul_(MOMENTUM).add_(self.flat.gradient)
+        change = self.flat.gradient.add(self.velocity, alpha=MOMENTUM)
+        self.flat.values.add_(change, alpha=-learning_rate)
+
+
+class RMSprop(FlatOptimizer):
+    """RMSprop (Tieleman & Hinton 2012), with the defaults of `torch.optim`."""
+
+    def __init__(self, flat, learning_rate, alpha):
+        super().__init__(flat, learning_rate, alpha)
+        self.square = torch.zeros_like(flat.values)
+
+    def update_values(self, learning_rate):
+        """Update the values in place, by the gradient."""
+        gradient = self.flat.gradient
+        self.square.mul_(SMOOTHING).addcmul_(gradient, gradient, value=1 - SMOOTHING)
+        root = self.square.sqrt().add_(1e-8)
+        self.flat.values.addcdiv_(gradient, root, value=-learning_rate)
 
 
 class TorchOptimizer:
@@ -196,28 +244,15 @@ def flat_parameter(flat: FlatParameters) -> nn.Parameter:
     return parameter
 
 
-def rmsprop(flat, learning_rate, alpha):
-    """Return RMSprop."""
-    from torch.optim import RMSprop
+class LBFGS(torch.optim.LBFGS):
+    """L-BFGS whose constructor does not import torch's compiler."""
 
-    optimizer = RMSprop([flat_parameter(flat)], lr=learning_rate)
-    return TorchOptimizer(flat, optimizer, alpha)
-
-
-def sgd(flat, learning_rate, alpha):
-    """Return gradient descent with Nesterov momentum."""
-    from torch.optim import SGD
-
-    optimizer = SGD(
-        [flat_parameter(flat)], lr=learning_rate, momentum=0.9, nesterov=True
-    )
-    return TorchOptimizer(flat, optimizer, alpha)
+    # The undecorated method; the decorator excludes it from compilation.
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
 
 
 def lbfgs(flat, learning_rate, alpha):
     """Return L-BFGS, whose line search replaces the learning rate."""
-    from torch.optim import LBFGS
-
     optimizer = LBFGS([flat_parameter(flat)], line_search_fn="strong_wolfe")
     return TorchOptimizer(flat, optimizer, alpha)
 
@@ -247,8 +282,8 @@ class OptimizerSpec:
 SOLVERS = {
     "adamw": OptimizerSpec(partial(Adam, decoupled=True), decoupled=True),
     "adam": OptimizerSpec(Adam),
-    "rmsprop": OptimizerSpec(rmsprop),
-    "sgd": OptimizerSpec(sgd),
+    "rmsprop": OptimizerSpec(RMSprop),
+    "sgd": OptimizerSpec(SGD),
     "lbfgs": OptimizerSpec(lbfgs, full_batch=True),
 }
 

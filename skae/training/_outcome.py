@@ -29,7 +29,7 @@ def warn_of_failure(estimator, result, messages):
     texts = (message(estimator, result) for message in messages)
     text = next(filter(None, texts), None)
     if text is not None:
-        warnings.warn(text, ConvergenceWarning, stacklevel=4)
+        warnings.warn(text, ConvergenceWarning, stacklevel=5)
 
 
 def collapse_message(estimator, result) -> str | None:
@@ -89,7 +89,7 @@ def warn_of_other_rows(run):
         f"standard deviation {spread:.3g} instead of 0 and 1. Training is slow, and "
         "its result worse. Train a new model first on rows of all kinds.",
         UserWarning,
-        stacklevel=5,
+        stacklevel=6,
     )
 
 

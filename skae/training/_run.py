@@ -100,6 +100,9 @@ class TrainingRun:
     best_iter, start_iter : int
         The epochs of the best state, and of the state at the start: 0 for PCA.
 
+    earlier : dict
+        Fitted attributes of earlier calls that summarize their rows.
+
     n_dropped : int
         Number of components left out at the end of the fitted model's codes.
 
@@ -113,6 +116,7 @@ class TrainingRun:
         self.pca = pca
         self.validation = validation
         self.search = self
+        self.earlier: dict = {}
         self.loss_curve: list[float] = []
         self.validation_loss_curve: list[float] = []
         self.best_iter = self.start_iter = self.n_dropped = self.n_remaining = 0
@@ -253,7 +257,7 @@ class TrainingRun:
         # Losses on earlier rows cannot be compared with those on other rows: the fitted
         # model is the start, and is evaluated anew.
         self.state.start = [tensor.clone() for tensor in self.state.best]
-        self.start_iter, self.start_loss = self.best_iter, np.nan
+        self.start_iter, self.start_loss, self.earlier = self.best_iter, np.nan, {}
 
     def free_data(self) -> None:
         """Free the rows and all memory that the next `resume` provides anew."""

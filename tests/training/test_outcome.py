@@ -204,6 +204,29 @@ def test_a_few_rows_do_not_undo_a_fit(n_rows):
     assert 1 - model.score(X[1300:]) < 1.03 * before
 
 
+@quiet
+@pytest.mark.parametrize("n_rows", [1, 10, 50])
+def test_a_few_rows_do_not_replace_the_summaries_of_all(n_rows):
+    model = AutoencoderTransformer(2, random_state=0).partial_fit(curve(300))
+    shares, n_active = model.explained_variance_ratio_, model.n_active_components_
+    drawn = model.sample(200, random_state=0)
+    model.partial_fit(curve(300)[:n_rows])
+    np.testing.assert_array_equal(model.explained_variance_ratio_, shares)
+    assert model.n_active_components_ == n_active == 2
+    again = model.sample(200, random_state=0)
+    assert again.std(axis=0) == pytest.approx(drawn.std(axis=0), rel=0.3)
+
+
+@quiet
+def test_the_codes_of_the_latest_1000_rows_are_stored():
+    model = AutoencoderTransformer(2, random_state=0)
+    for start in range(0, 1200, 300):
+        model.partial_fit(curve(1200)[start : start + 300])
+    assert model._codes.shape == (1000, 2)
+    last = model.transform(curve(1200)[900:])
+    np.testing.assert_allclose(model._codes[-300:], last, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("rows", [np.ones((9, 8)), plane()[:1]], ids=["equal", "one"])
 def test_equal_rows_cannot_be_the_first(rows):
     model = AutoencoderTransformer(2)
