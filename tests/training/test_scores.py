@@ -8,7 +8,7 @@ from parts import NOISES, NUMERIC_LOSSES, REGULARIZERS, generator, quick
 from runs import data_of, start
 from scipy import sparse
 
-from skae import MLP, Contractive
+from skae import MLP, AutoencoderTransformer, Contractive
 from skae.data._rows import ScoreRows, StandardizedRows
 from skae.training import _objective
 from skae.training._batches import Batches
@@ -243,3 +243,21 @@ def test_partial_fit_keeps_the_axes_of_its_first_rows(rows):
     model.partial_fit(rows[20:])
     torch.testing.assert_close(model.module_.scores.axes, axes, rtol=0, atol=0)
     assert not np.array_equal(model.transform(rows), before)
+
+
+def test_a_default_fit_of_very_wide_rows_does_not_warn():
+    rng = np.random.default_rng(0)
+    factors = np.tanh(rng.standard_normal((100, 5)) @ rng.standard_normal((5, 64)))
+    rows = factors @ rng.standard_normal((64, 5000)) / 8
+    rows = (rows + 0.3 * rng.standard_normal(rows.shape)).astype(np.float32)
+    model = AutoencoderTransformer(50, random_state=0).fit(rows)
+    assert model.stop_reason_ != "divergence"
+
+
+def test_networks_of_wide_rows_do_not_grow_with_the_features():
+    def n_parameters(n_features):
+        rows = RNG.standard_normal((20, n_features))
+        networks = quick(network=MLP((8,))).fit(rows).module_
+        return sum(p.numel() for p in networks.parameters())
+
+    assert n_parameters(300) == n_parameters(600)
