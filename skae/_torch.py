@@ -105,8 +105,18 @@ class SeededDispatch(TorchDispatchMode):
             self.n_unseeded += 1
             func, accepts_generator = overload_with_generator(func)
             if accepts_generator:
-                kwargs["generator"] = self.generator
+                kwargs["generator"] = self.generator_for(device_of(*args, **kwargs))
         return func(*args, **kwargs)
+
+    def generator_for(self, device: torch.device) -> torch.Generator:
+        """Return the generator, or on another device one that it seeds."""
+        # Tensors without memory accept any generator.
+        if device.type in ("meta", self.generator.device.type):
+            return self.generator
+        seed = torch.randint(
+            2**31, (), generator=self.generator, device=self.generator.device
+        )
+        return torch.Generator(device).manual_seed(int(seed))
 
 
 # Random operations, and others with the same arguments, result and shape.
@@ -115,9 +125,15 @@ SAME_SHAPE = {"randn": "rand", "randn_like": "rand_like"}
 
 def is_meta(*args, device=None, **kwargs) -> bool:
     """Return whether an operation with these arguments returns a meta tensor."""
+    return device_of(*args, device=device).type == "meta"
+
+
+def device_of(*args, device=None, **kwargs) -> torch.device:
+    """Return the device of the result of an operation with these arguments."""
     if device is None:
-        return isinstance(args[0], torch.Tensor) and args[0].is_meta
-    return torch.device(device).type == "meta"
+        tensors = (a for a in args if isinstance(a, torch.Tensor))
+        return next((tensor.device for tensor in tensors), torch.device("cpu"))
+    return torch.device(device)
 
 
 @cache

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from variants import run_script
 
 from skae import AutoencoderTransformer
-from skae._torch import SeededDispatch, draw_seed, isolated_torch
+from skae._torch import SeededDispatch, device_of, draw_seed, isolated_torch
 
 DRAWS = {
     "linear": lambda: nn.Linear(4, 3).weight.detach(),
@@ -215,3 +215,9 @@ def test_autocast_is_disabled_inside():
     with torch.autocast("cpu", torch.bfloat16), isolated_torch():
         assert not torch.is_autocast_enabled("cpu")
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+
+
+def test_the_device_of_an_operation_is_that_of_its_arguments():
+    assert device_of([2, 3]).type == "cpu"
+    assert device_of([2, 3], device="meta").type == "meta"
+    assert device_of(0.5, torch.zeros(2, device="meta")).type == "meta"
