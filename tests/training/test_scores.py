@@ -245,12 +245,10 @@ def test_partial_fit_keeps_the_axes_of_its_first_rows(rows):
     assert not np.array_equal(model.transform(rows), before)
 
 
-def test_a_default_fit_of_very_wide_rows_does_not_warn():
+def test_a_default_fit_of_very_wide_rows_does_not_diverge():
     rng = np.random.default_rng(0)
-    factors = np.tanh(rng.standard_normal((100, 5)) @ rng.standard_normal((5, 64)))
-    rows = factors @ rng.standard_normal((64, 5000)) / 8
-    rows = (rows + 0.3 * rng.standard_normal(rows.shape)).astype(np.float32)
-    model = AutoencoderTransformer(50, random_state=0).fit(rows)
+    rows = rng.standard_normal((100, 5)) @ rng.standard_normal((5, 5000))
+    model = AutoencoderTransformer(50, random_state=0).fit(rows.astype(np.float32))
     assert model.stop_reason_ != "divergence"
 
 
