@@ -215,25 +215,27 @@ class AutoencoderTransformer(
 
     max_iter : "auto" or int, default="auto"
         Number of epochs. "auto" is the number that makes 1500 steps, 3000 from 1000
-        rows or 4000 from 10,000 rows on, and one below 40 rows. With 0 the model is
-        PCA.
+        rows or 4000 from 10,000 rows on, and one below 40 rows without
+        cross-validation. With 0 the model is PCA.
 
     early_stopping : "auto" or bool, default="auto"
         Whether to keep the epoch of lowest loss on validation rows, which are not used
         for training. "auto" uses `validation_fraction` of the rows, at least 100 and at
-        most 1000 but never more than a quarter, and none if fewer than 10 are left. If
-        the network is not significantly better than PCA on them, the fitted model is
-        PCA of all rows. Otherwise, below 5000 rows, the network is fitted again on all
-        rows, unless a callback has stopped training. There is no comparison with PCA
-        for a regularizer with a prior, with `X_val`, and with `warm_start`.
+        most 1000. Below 700 rows it selects the epoch by 5-fold cross-validation. If
+        the network is not significantly better than PCA on the validation rows, the
+        fitted model is PCA of all rows. Otherwise, below 5000 rows, the network is
+        fitted again on all rows, unless a callback has stopped training. There is no
+        comparison with PCA and no cross-validation for a regularizer with a prior, with
+        `X_val`, and with `warm_start`. Then "auto" uses at most a quarter of the rows,
+        and none if fewer than 10 are left.
 
     validation_fraction : float, default=0.1
-        Share of the rows that are used for validation.
+        Share of the rows that are used for validation, without cross-validation.
 
     n_iter_no_change : "auto" or int, default="auto"
         Number of epochs without a decrease of the validation loss, or of the training
         loss if there are no validation rows, after which training stops. "auto" is a
-        quarter of all epochs, but at least 8.
+        quarter of all epochs, or a twelfth with cross-validation, but at least 8.
 
     tol : float, default=0.0
         The smallest decrease of the loss that counts as an improvement, as a share of
@@ -293,7 +295,8 @@ class AutoencoderTransformer(
         validation rows, and the second one also if training did not start at PCA.
 
     loss_curve_ : list of float
-        Mean training loss during each epoch.
+        Mean training loss during each epoch; the mean over the folds with
+        cross-validation, as in `validation_loss_curve_`.
 
     validation_loss_curve_ : list of float
         Loss on the validation rows after each epoch, including noise and penalties. It
@@ -309,12 +312,14 @@ class AutoencoderTransformer(
         the largest.
 
     best_iter_ : int
-        The epoch from which the fitted model is taken, or for how many epochs (of as
-        many steps) it is fitted again on all rows: the one of lowest validation loss,
-        which is `validation_loss_curve_[best_iter_ - 1]`. 0 is the start: PCA.
+        The epoch from which the fitted model is taken, or for how many epochs it is
+        fitted again on all rows (without cross-validation, epochs of as many steps):
+        the one of lowest validation loss, `validation_loss_curve_[best_iter_ - 1]`. 0
+        is the start: PCA.
 
     n_iter_ : int
-        Number of epochs run, including those of the fit on all rows.
+        Number of epochs run, including those of the fit on all rows. An epoch of a
+        cross-validation, in which all folds are trained, counts once.
 
     batch_size_, max_iter_ : int
         The resolved values of `batch_size` and `max_iter`.
@@ -499,7 +504,7 @@ class AutoencoderTransformer(
             )
             if not continues:
                 warn_of_sizes(params.config, data.X.shape[0])
-            # At most two runs: one with validation rows, and one on all rows.
+            # At most two runs: one with validation rows or all folds, and the refit.
             callbacks = self._init_callback_context(max_subtasks=2)
             callbacks.call_on_fit_task_begin(estimator=self, X=X, y=X)
             report = {"metadata": metadata, "callbacks": callbacks, "X": X}

@@ -119,6 +119,7 @@ def test_the_model_of_an_epoch_does_not_change_later(digits):
     [
         {"network": MLP((8,), dropout=0.2)},
         {"early_stopping": True, "max_iter": 40, "learning_rate": 0.05},
+        {"early_stopping": "auto", "max_iter": 40, "learning_rate": 0.05},
     ],
 )
 def test_callbacks_do_not_change_the_fitted_model(params, digits):
@@ -137,7 +138,7 @@ def test_scoring_monitor_records_a_score_for_every_epoch(digits):
     assert records[-1]["share"] > records[0]["share"]
 
 
-@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("early_stopping", [False, True, "auto"])
 def test_progress_bar_reaches_100_percent(early_stopping, digits, capsys):
     model = small(early_stopping=early_stopping).set_callbacks(ProgressBar())
     model.fit(digits)
@@ -184,8 +185,11 @@ def test_a_callback_that_raises_in_the_first_fit_leaves_the_estimator_unfitted(d
     assert not hasattr(model, "module_")
 
 
-def test_a_callback_stops_a_fit_with_early_stopping_without_a_refit(digits):
-    model = small(early_stopping=True, max_iter=50).set_callbacks(StopAt(3))
+@pytest.mark.parametrize("early_stopping", [True, "auto"])
+def test_a_callback_stops_a_fit_with_early_stopping_without_a_refit(
+    early_stopping, digits
+):
+    model = small(early_stopping=early_stopping, max_iter=50).set_callbacks(StopAt(3))
     model.fit(digits)
     assert model.n_iter_ == len(model.validation_loss_curve_) == 3
 

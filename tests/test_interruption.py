@@ -61,7 +61,7 @@ def assert_consistent(model, X):
     assert len(model.partial_fit(X).loss_curve_) == n_iter + 1
 
 
-@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("early_stopping", [False, True, "auto"])
 @pytest.mark.parametrize("name", ["default", "dropout", "Ordered()", "share", "lbfgs"])
 @pytest.mark.parametrize("n_epochs", [1, 3, 6])
 def test_ctrl_c_leaves_the_best_model_so_far(name, early_stopping, n_epochs, X):

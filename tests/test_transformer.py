@@ -146,8 +146,9 @@ def test_weights_and_validation_rows_are_routed_through_a_pipeline():
 @quiet
 def test_early_stopping_uses_validation_rows_if_there_are_enough_rows():
     options = {"max_iter": 3, "early_stopping": "auto"}
-    assert quick(**options).fit(curve(30)).validation_loss_curve_ == []
-    assert len(quick(**options).fit(curve(100)).validation_loss_curve_) == 3
+    assert quick(**options).fit(curve(9)).validation_loss_curve_ == []
+    for n_rows in (10, 100, 800):
+        assert len(quick(**options).fit(curve(n_rows)).validation_loss_curve_) == 3
     options["early_stopping"] = False
     assert quick(**options).fit(curve(100)).validation_loss_curve_ == []
     options["early_stopping"] = True

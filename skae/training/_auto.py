@@ -15,9 +15,12 @@ from skae.data._rows import float_dtype
 from skae.data._validation import TrainingData
 from skae.losses import as_loss
 from skae.model._config import ModelConfig
+from skae.regularizers._base import as_regularizer
 from skae.regularizers._ordered import Ordered
+from skae.training._crossval import cross_validation_folds
 from skae.training._optimizers import OptimizerSpec, as_optimizer
 
+CROSS_VALIDATION_ROWS = 700  # on a part of fewer rows, the comparison has no power
 MIN_VALIDATION_ROWS = 10  # on fewer, the comparison with PCA has no power
 MAX_FLOAT64_ROWS = 500  # up to here float64 takes no longer than float32
 N_STEPS = {0: 1500, 1000: 3000, 10_000: 4000}  # from this number of rows on
@@ -125,7 +128,11 @@ class ResolvedParams:
         The share of explained variance for which components are kept.
 
     validation_index : ndarray of int of shape (n_val,)
-        The rows that are used for validation, not for training.
+        The rows that are used for validation, not for training. Empty with
+        cross-validation.
+
+    folds : tuple of ndarray of int
+        The validation rows of each fold of a cross-validation; empty without one.
 
     compute_dtype : torch.dtype
         The type of products and activations in training.
@@ -148,10 +155,16 @@ class ResolvedParams:
     warm_start: bool
     share: float | None
     validation_index: np.ndarray
+    folds: tuple[np.ndarray, ...]
     device: str
     compute_dtype: torch.dtype
     n_threads: int
     seed: int
+
+    @property
+    def holds_out_rows(self) -> bool:
+        """Whether rows of X are used for validation."""
+        return len(self.validation_index) > 0 or len(self.folds) > 0
 
     def for_model(self, config: ModelConfig) -> "ResolvedParams":
         """Return the parameters for training a fitted model further.
@@ -205,18 +218,21 @@ def resolve_params(
     elif precision == "bfloat16":
         check_bfloat16(device)
 
+    config = model_config(params, data, MASTER_DTYPES.get(precision, precision))
+    folds = select_folds(params, data, config, seed)
     # A given batch_size changes the automatic max_iter, and this n_iter_no_change.
     batch_size, max_iter = params["batch_size"], params["max_iter"]
     if batch_size == "auto":
         batch_size = n_rows if optimizer.full_batch else recipe.batch_size
     if max_iter == "auto":
         max_iter = int(np.ceil(recipe.n_steps / np.ceil(n_rows / batch_size)))
-        # So few rows leave none for validation by default, and training without them
-        # often ends worse than PCA: one epoch of small steps.
-        max_iter = max_iter if n_rows >= 4 * MIN_VALIDATION_ROWS else 1
+        # Training so few rows without cross-validation often ends worse than PCA: one
+        # epoch of small steps.
+        max_iter = max_iter if folds or n_rows >= 4 * MIN_VALIDATION_ROWS else 1
     n_iter_no_change = params["n_iter_no_change"]
     if n_iter_no_change == "auto":
-        n_iter_no_change = max(8, max_iter // 4)
+        # The mean curve of all folds is smooth, and each epoch costs several.
+        n_iter_no_change = max(8, max_iter // (12 if folds else 4))
     alpha = params["alpha"]
     if alpha == "auto":
         alpha = recipe.alpha if optimizer.decoupled else PENALTY_ALPHA
@@ -227,10 +243,10 @@ def resolve_params(
         n_validation = max(1, round(params["validation_fraction"] * n_rows))
         n_validation = min(n_validation, n_rows - 1) if params["early_stopping"] else 0
     # With X_val no rows of X are held out. max_iter=0 is PCA without training.
-    if data.X_val is not None or max_iter == 0:
+    if data.X_val is not None or max_iter == 0 or folds:
         n_validation = 0
     return ResolvedParams(
-        config=model_config(params, data, MASTER_DTYPES.get(precision, precision)),
+        config=config,
         optimizer=optimizer,
         learning_rate=params["learning_rate"],
         alpha=float(alpha),
@@ -241,11 +257,32 @@ def resolve_params(
         warm_start=params["warm_start"],
         share=params["n_components"] if params["n_components"] < 1 else None,
         validation_index=np.random.default_rng(seed).permutation(n_rows)[:n_validation],
+        folds=folds,
         device=device,
         compute_dtype=getattr(torch, precision),
         n_threads=n_threads,
         seed=seed,
     )
+
+
+def select_folds(
+    params: dict, data: TrainingData, config: ModelConfig, seed: int
+) -> tuple[np.ndarray, ...]:
+    """Return the folds of a cross-validation, or none if it is not used.
+
+    It serves the comparison with PCA, which a regularizer with a prior does not have.
+    """
+    is_used = (
+        params["early_stopping"] == "auto"
+        and data.X_val is None
+        and data.X.shape[0] < CROSS_VALIDATION_ROWS
+        and params["max_iter"] != 0
+        and not params["warm_start"]
+        and as_regularizer(config.regularizer).compare_with_pca
+    )
+    # Clean rows that are equal must be in the same fold, whatever their noise.
+    X = data.X if data.X_clean is None else data.X_clean
+    return cross_validation_folds(X, seed) if is_used else ()
 
 
 def model_config(params: dict, data: TrainingData, dtype: str) -> ModelConfig:

@@ -1,4 +1,4 @@
-"""The algorithm: start at PCA, train, compare with PCA, refit on all rows."""
+"""The algorithm: start at PCA, train, compare with PCA, fit on all rows."""
 
 import copy
 from collections.abc import Callable
@@ -20,6 +20,7 @@ from skae.model._config import linear_maps
 from skae.noise import as_noise
 from skae.training._auto import ResolvedParams
 from skae.training._batches import Batches
+from skae.training._crossval import CrossValidation, distinct_rows
 from skae.training._objective import Objective
 from skae.training._optimizers import FlatParameters
 from skae.training._run import TrainingRun
@@ -68,9 +69,9 @@ def fit_model(
 ) -> FitResult:
     """Fit an autoencoder: start at PCA, train, compare with PCA, refit on all rows.
 
-    The fitted model is PCA of all rows unless the network is significantly better than
-    PCA on validation rows, if these are held out from X and the regularizer has no
-    prior.
+    The epoch is selected on validation rows, or by cross-validation. The fitted model
+    is PCA of all rows unless the network is significantly better than PCA on validation
+    rows, if these are held out from X and the regularizer has no prior.
 
     Parameters
     ----------
@@ -88,13 +89,13 @@ def fit_model(
     result : FitResult
         The result. After Ctrl-C it holds the interrupt and the best state so far.
     """
-    run = start_at_pca(data, params)
+    run = start_folds(data, params) if params.folds else start_at_pca(data, params)
     runs = [run]
     schedule = warmup_constant if params.warm_start else warmup_cosine
     run.schedule_epochs(params.max_iter, schedule, params.n_iter_no_change, params.tol)
     try:
         train(run)
-        if params.warm_start or not len(params.validation_index):
+        if params.warm_start or not params.holds_out_rows:
             # PCA is compared only on validation rows held out from X.
             run.revert_if_worse()
         elif not improves_on_pca(run):
@@ -156,16 +157,26 @@ def start_at_pca(data: TrainingData, params: ResolvedParams) -> TrainingRun:
     return start_run(model, pca, data, params)
 
 
+def start_folds(data: TrainingData, params: ResolvedParams) -> CrossValidation:
+    """Return the runs of all folds, each at PCA of the rows of the other folds."""
+    folds = (replace(params, validation_index=index) for index in params.folds)
+    X = data.X if data.X_clean is None else data.X_clean
+    n_distinct = int(distinct_rows(X).max()) + 1
+    return CrossValidation([start_at_pca(data, fold) for fold in folds], n_distinct)
+
+
 def start_refit(
     run: TrainingRun, data: TrainingData, params: ResolvedParams, n_epochs: int
 ) -> TrainingRun:
-    """Return a run on all rows, with as many steps as `n_epochs` of the first run."""
+    """Return a run on all rows, as long as `n_epochs` of the first run."""
     run.free_buffers()
     all_rows = replace(params, validation_index=np.empty(0, dtype=int))
     refit = start_at_pca(data, all_rows)
-    # As many steps as up to the best epoch, in epochs of more rows. Unlike in the first
-    # run, the learning rate reaches zero there.
-    ratio = run.trainer.n_batches / refit.trainer.n_batches
+    # Unlike in the first run, the learning rate reaches zero at the end. After one on
+    # validation rows, the refit has as many steps, in epochs of more rows. After a
+    # cross-validation it has as many epochs, which has lower errors on few rows.
+    is_folded = isinstance(run, CrossValidation)
+    ratio = 1 if is_folded else run.trainer.n_batches / refit.trainer.n_batches
     refit.schedule_epochs(round(n_epochs * ratio))
     refit.search = run
     return refit
@@ -210,11 +221,15 @@ def split_batches(
         validation = None if data.X_val is None else batches(rows(data.X_val))
         return batches(rows(X, weight=weight)), validation
     training_index = np.setdiff1d(np.arange(X.shape[0]), validation_index)
-    training, validation = (
-        batches(rows(X, weight=None if weight is None else weight[index], index=index))
-        for index in (training_index, validation_index)
+    training_weight, validation_weight = None, None
+    if weight is not None:
+        # With mean 1, since the loss is the mean of weighted losses over a batch.
+        training_weight = weight[training_index] / weight[training_index].mean()
+        validation_weight = weight[validation_index]
+    return (
+        batches(rows(X, weight=training_weight, index=training_index)),
+        batches(rows(X, weight=validation_weight, index=validation_index)),
     )
-    return training, validation
 
 
 @torch.no_grad()
@@ -243,6 +258,8 @@ def improves_on_pca(run: TrainingRun) -> bool:
     """
     if not run.model.regularizer.compare_with_pca:
         return True
+    if isinstance(run, CrossValidation):
+        return run.improves_on_start()
     objective, rows = run.trainer.objective, run.validation
     run.state.load(run.state.best)
     losses = objective.validation_losses(rows)

@@ -134,10 +134,7 @@ class TrainingRun:
     ) -> None:
         """Schedule epochs that start from the current state."""
         if np.isnan(self.start_loss):
-            self.state.load(self.state.start)
-            objective = self.trainer.objective
-            self.start_loss = objective.validation_loss(self.evaluation)
-            self.null_loss = objective.null_loss(self.evaluation)
+            self.start_loss, self.null_loss = self.losses_at_start()
             # Without validation rows every epoch is kept, whatever its loss.
             self.best_loss = self.start_loss if self.validation else np.inf
             self.loss_limit = DIVERGENCE * max(self.start_loss, self.null_loss)
@@ -147,6 +144,15 @@ class TrainingRun:
         # Without an end of the schedule there is no progress: it counts as complete.
         self.n_scheduled = n_epochs if schedule is warmup_cosine else 0
         self.n_iter_no_change, self.tol = n_iter_no_change, tol
+
+    def losses_at_start(self) -> tuple[float, float]:
+        """Return the loss of `evaluation` at the start, and that of the mean."""
+        self.state.load(self.state.start)
+        return self.evaluate(), self.trainer.objective.null_loss(self.evaluation)
+
+    def evaluate(self) -> float:
+        """Return the loss of `evaluation`."""
+        return self.trainer.objective.validation_loss(self.evaluation)
 
     @property
     def has_next(self) -> bool:
@@ -185,16 +191,20 @@ class TrainingRun:
         spread = (inputs - mean).square().mean().sqrt()
         return float(mean.square().mean().sqrt()), float(spread)
 
-    def train_epoch(self) -> None:
-        """Train for one epoch, evaluate the model, and keep it if it is the best."""
+    def train_steps(self) -> float:
+        """Take the steps of an epoch, and return the mean training loss."""
         n = self.n_scheduled
         self.model.regularizer.set_progress(1 - self.n_remaining / n if n else 1.0)
+        loss = next(self.epochs)
+        self.n_remaining -= 1
+        return loss
+
+    def train_epoch(self) -> None:
+        """Train for one epoch, evaluate the model, and keep it if it is the best."""
         # Callbacks may have loaded the best state.
         self.state.load(self.state.current)
-        loss = evaluated = next(self.epochs)
-        self.n_remaining -= 1
-        if self.validation:
-            evaluated = self.trainer.objective.validation_loss(self.validation)
+        loss = self.train_steps()
+        evaluated = self.evaluate() if self.validation else loss
         self.loss_curve.append(loss)
         self.validation_loss_curve.append(evaluated if self.validation else np.nan)
         improved = evaluated < self.best_loss * (1 - self.tol)

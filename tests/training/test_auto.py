@@ -7,6 +7,7 @@ from numpy.testing import assert_array_equal
 
 from skae import (
     MLP,
+    MMD,
     AutoencoderTransformer,
     Conv,
     CrossEntropy,
@@ -27,8 +28,8 @@ def resolved_for(data, seed=0, **params):
 
 
 def resolved(n_rows, *, X_val=None, dtype=np.float64, seed=0, **params):
-    """Return the resolved parameters of a fit on rows of zeros."""
-    X = np.zeros((n_rows, 3), dtype)
+    """Return the resolved parameters of a fit on different rows."""
+    X = np.arange(3 * n_rows).reshape(n_rows, 3).astype(dtype)
     data = TrainingData(X, NumericLayout((3,)), None, X_val)
     return resolved_for(data, seed, **params)
 
@@ -47,7 +48,9 @@ def resolved(n_rows, *, X_val=None, dtype=np.float64, seed=0, **params):
     ],
 )
 def test_number_of_validation_rows(n_rows, fraction, n_validation):
-    index = resolved(n_rows, validation_fraction=fraction).validation_index
+    # With a prior there is no cross-validation.
+    params = {"validation_fraction": fraction, "regularizer": MMD()}
+    index = resolved(n_rows, **params).validation_index
     assert len(np.unique(index)) == n_validation
 
 
@@ -67,9 +70,33 @@ def test_number_of_validation_rows_that_is_not_auto(params, n_validation):
 
 
 def test_validation_rows_follow_the_seed():
-    first, again, other = (resolved(200, seed=s).validation_index for s in (0, 0, 1))
+    first, again, other = (resolved(800, seed=s).validation_index for s in (0, 0, 1))
     assert_array_equal(first, again)
     assert set(first) != set(other)
+
+
+@pytest.mark.parametrize(("n_rows", "n_folds"), [(9, 0), (10, 5), (699, 5), (700, 0)])
+def test_few_rows_are_validated_in_folds(n_rows, n_folds):
+    params = resolved(n_rows)
+    assert len(params.folds) == n_folds
+    assert len(params.validation_index) == (100 if n_rows == 700 else 0)
+    assert params.holds_out_rows == (n_rows >= 10)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"early_stopping": False},
+        {"early_stopping": True},
+        {"warm_start": True},
+        {"max_iter": 0},
+        {"regularizer": MMD()},
+        {"X_val": np.zeros((5, 3))},
+    ],
+    ids=str,
+)
+def test_there_are_no_folds_without_a_comparison_with_pca(params):
+    assert resolved(100, **params).folds == ()
 
 
 @pytest.mark.parametrize(
@@ -97,8 +124,13 @@ def test_max_iter_makes_a_number_of_steps(n_rows, n_steps, batch_size):
     assert (max_iter - 1) * n_batches < n_steps <= max_iter * n_batches
 
 
-def test_max_iter_without_validation_rows_is_one():
-    assert resolved(39).max_iter == 1
+@pytest.mark.parametrize(
+    "params",
+    [{"early_stopping": False}, {"early_stopping": True}, {"warm_start": True}],
+)
+def test_max_iter_of_few_rows_is_one_without_folds(params):
+    assert resolved(39, **params).max_iter == 1
+    assert resolved(39).max_iter == 1500
 
 
 @pytest.mark.parametrize(
@@ -115,10 +147,18 @@ def test_alpha_is_smaller_for_more_rows(n_rows, solver, alpha):
 
 
 @pytest.mark.parametrize(
-    ("max_iter", "n_iter_no_change"), [(1, 8), (32, 8), (40, 10), (99, 24)]
+    ("n_rows", "max_iter", "n_iter_no_change"),
+    [
+        (800, 1, 8),
+        (800, 32, 8),
+        (800, 40, 10),
+        (800, 99, 24),
+        (100, 96, 8),  # with folds
+        (100, 120, 10),
+    ],
 )
-def test_n_iter_no_change_is_a_quarter_of_the_epochs(max_iter, n_iter_no_change):
-    assert resolved(100, max_iter=max_iter).n_iter_no_change == n_iter_no_change
+def test_n_iter_no_change_is_a_share_of_the_epochs(n_rows, max_iter, n_iter_no_change):
+    assert resolved(n_rows, max_iter=max_iter).n_iter_no_change == n_iter_no_change
 
 
 @pytest.mark.parametrize(

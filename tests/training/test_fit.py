@@ -105,11 +105,13 @@ def test_a_better_network_is_kept():
     assert result.run.best_iter > 0
 
 
+# The epoch is selected by cross-validation below 700 rows.
+@pytest.mark.parametrize("n_rows", [400, 800])
 @pytest.mark.parametrize(
     "train", [worsen, lambda run: None], ids=["a worse network", "an equal network"]
 )
-def test_otherwise_the_model_is_pca_of_all_rows(train):
-    X = curve()
+def test_otherwise_the_model_is_pca_of_all_rows(train, n_rows):
+    X = curve(n_rows)
     result = fit(data_of(X), train, precision="float64")
     assert_allclose(reconstruction(result, X), pca_reconstruction(X), atol=1e-6)
     # The second run is PCA of all rows, the first one that of the training rows.
@@ -118,7 +120,7 @@ def test_otherwise_the_model_is_pca_of_all_rows(train):
 
 
 def test_training_starts_at_pca_of_the_training_rows():
-    data = data_of(curve())
+    data = data_of(curve(800))
     training = np.delete(data.X, params_of(data).validation_index, axis=0)
     pca = start(data).pca
     assert_allclose(pca.mean, training.mean(axis=0))
@@ -137,7 +139,7 @@ def losses_at(run, state):
 
 
 def test_the_comparison_uses_the_weights_of_the_rows():
-    run = start(data_of(curve()), max_iter=20)
+    run = start(data_of(curve(800)), max_iter=20)
     train_all(run)
     losses, reference = losses_at(run, run.state.best), losses_at(run, run.state.start)
     is_better = losses < reference
@@ -157,17 +159,17 @@ def test_penalties_are_part_of_the_comparison():
     def large(codes):
         return 100 * codes.square().mean(dim=1)
 
-    run = start(data_of(curve()), regularizer=large)
+    run = start(data_of(curve(800)), regularizer=large)
     run.state.best[0].mul_(0)  # the constant model, without a penalty
     assert improves_on_pca(run)
-    run = start(data_of(curve()))
+    run = start(data_of(curve(800)))
     run.state.best[0].mul_(0)
     assert not improves_on_pca(run)
 
 
 def test_few_rows_without_validation_rows_revert_if_worse():
     X = curve(30)
-    result = fit(data_of(X), worsen, precision="float64")
+    result = fit(data_of(X), worsen, precision="float64", early_stopping=False)
     assert result.run.reverted
     assert_allclose(reconstruction(result, X), pca_reconstruction(X), atol=1e-6)
 
@@ -200,10 +202,16 @@ def test_below_5000_rows_the_network_is_fitted_again_on_all_rows(
 
 
 def test_the_refit_takes_as_many_steps_as_the_best_epoch_of_the_first_run():
-    result = fit(data_of(curve(400)), max_iter=20, batch_size=30)
+    result = fit(data_of(curve(800)), max_iter=20, batch_size=30)
     first, refit = result.runs
+    assert first.best_iter > 0
     n_epochs = first.best_iter * first.trainer.n_batches / refit.trainer.n_batches
     assert len(refit.loss_curve) == round(n_epochs)
+
+
+def test_the_refit_takes_as_many_epochs_as_were_best_in_a_cross_validation():
+    first, refit = fit(data_of(curve(400)), max_iter=40, batch_size=30).runs
+    assert len(refit.loss_curve) == first.best_iter > 0
 
 
 def diverge(run):
