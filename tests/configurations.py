@@ -92,6 +92,7 @@ def convolutions():
 # The random numbers of other devices differ.
 FIXED = {"random_state": 0, "device": "cpu"}
 SMALL = {"n_components": 3, "network": MLP((16,)), "max_iter": 4}
+SCORES = MLP((16,), n_scores=20)
 # Name: (parameters, rows, parameters of fit).
 CONFIGURATIONS = {
     "default": ({}, DIGITS, {}),
@@ -118,6 +119,15 @@ CONFIGURATIONS = {
     "relu": ({**SMALL, "network": MLP((8, 8), activation="relu")}, DIGITS, {}),
     "selu": ({**SMALL, "network": MLP((8,), activation="selu")}, DIGITS, {}),
     "dropout": ({**SMALL, "network": MLP((8,), dropout=0.3)}, DIGITS, {}),
+    "scores": ({**SMALL, "network": SCORES}, DIGITS, {}),
+    "scores sparse": ({**SMALL, "network": SCORES}, sparse.csr_matrix(DIGITS), {}),
+    "scores huber": ({**SMALL, "network": SCORES, "loss": "huber"}, DIGITS, {}),
+    "scores noise": (
+        {**SMALL, "network": SCORES, "noise": GaussianNoise(0.3)}, DIGITS, {},
+    ),
+    "scores Variational": (
+        {**SMALL, "network": SCORES, "regularizer": Variational()}, DIGITS, {},
+    ),
     "Conv": ({**SMALL, "network": Conv(channels=(4, 8))}, DIGITS, {}),
     "Conv of images": (
         {**SMALL, "network": Conv(channels=(4,))}, DIGITS.reshape(-1, 1, 8, 8), {},

@@ -28,6 +28,7 @@ NUMERIC_LOSSES = {
 
 NETWORKS = [
     MLP((6,)),
+    MLP((6,), n_scores=4),
     Conv(channels=(4,), hidden_layer_sizes=(8,)),
     Conv(channels=(4, 8), hidden_layer_sizes=(), activation="relu"),
     Recurrent(hidden_size=4),

@@ -120,6 +120,11 @@ class StandardizedRows:
         """Number of columns: n_features, or twice as many with clean versions."""
         return self.X.shape[1] * (1 if self.clean is None else 2)
 
+    @property
+    def is_expanded(self):
+        """Whether rows take more memory once they are read."""
+        return sparse.issparse(self.X)
+
     def __getitem__(self, positions):
         """Return standardized rows in float64, of shape (n_positions, n_columns)."""
         index = positions if self.index is None else self.index[positions]
@@ -149,3 +154,48 @@ class StandardizedRows:
             index=positions if self.index is None else self.index[positions],
             weight=None if self.weight is None else self.weight[positions],
         )
+
+
+@dataclass
+class ScoreRows(StandardizedRows):
+    """Rows that are reduced to principal scores when they are read.
+
+    A last column follows the scores: the mean square of what they leave out. Sparse
+    rows are not made dense.
+
+    Parameters
+    ----------
+    to_scores : ndarray of shape (n_features, n_scores)
+        Linear map from standardized rows to scores, with orthogonal columns.
+    """
+
+    to_scores: Any = None
+    # A block of scores takes no more memory than the block of rows.
+    is_expanded = False
+
+    @property
+    def n_columns(self):
+        """Number of columns: n_scores + 1, or twice as many with clean versions."""
+        return (self.to_scores.shape[1] + 1) * (1 if self.clean is None else 2)
+
+    def _standardized(self, rows):
+        """Return scores and what they leave out, shape (n_rows, n_scores + 1)."""
+        # (n_rows, n_scores) and (n_rows,)
+        if sparse.issparse(rows):
+            scores, squares = self._sparse_scores(rows.astype(np.float64, copy=False))
+        else:
+            standardized = super()._standardized(rows)
+            scores = standardized @ self.to_scores
+            squares = np.square(standardized).sum(axis=1)
+        lengths = np.square(self.to_scores).sum(axis=0)
+        # Axes beyond the rank are zero.
+        explained = np.square(scores) @ (1 / np.where(lengths > 0, lengths, 1.0))
+        left_out = (squares - explained).clip(min=0) / len(self.to_scores)
+        return np.column_stack([scores, left_out])
+
+    def _sparse_scores(self, rows):
+        """Return scores and squared lengths of standardized rows, centered last."""
+        scores = (rows @ self.to_scores - self.mean @ self.to_scores) / self.scale
+        squares = np.asarray(rows.multiply(rows).sum(axis=1)).ravel()
+        squares = squares - 2 * (rows @ self.mean) + self.mean @ self.mean
+        return scores, squares / self.scale**2

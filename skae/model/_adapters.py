@@ -72,6 +72,44 @@ class InputAdapter(nn.Module):
         return self.elementwise(output, target).mean(dim=1)
 
 
+class ScoreAdapter(InputAdapter):
+    """Adapter of rows that are reduced to principal scores.
+
+    A row has the scores, and a last entry: the mean square of what they leave out, to
+    which the model's output makes no difference.
+
+    Parameters
+    ----------
+    scores : PrincipalScores
+        The maps between features and scores.
+
+    loss : loss
+        The squared error.
+
+    Attributes
+    ----------
+    factor : float
+        Squared error of features, over that of the scores, each a mean.
+    """
+
+    def __init__(self, scores, loss):
+        nn.Module.__init__(self)
+        self.n_scores = len(scores.axes)
+        self.n_features = self.n_scores + 1
+        self.factor = scores.loss_factor
+        self.elementwise = loss.elementwise
+        self.read, self.write = nn.Identity(), nn.Identity()
+
+    def inputs(self, rows: Tensor) -> Tensor:
+        """Return the scores of rows."""
+        return rows[:, : self.n_scores]
+
+    def sample_loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the mean loss of each row over its features, shape (n_samples,)."""
+        losses = self.elementwise(output, target[:, :-1])
+        return self.factor * losses.mean(dim=1) + target[:, -1]
+
+
 class PaddedAdapter(InputAdapter):
     """Padded sequences: NaN are read as the mean, and masked out of the loss."""
 

@@ -18,9 +18,9 @@ from skae._sklearn import (
 from skae._torch import SeededDispatch
 from skae.data._layout import Layout, layout_from_state, layout_to_state
 from skae.data._pca import PCASolution
-from skae.losses import LOSSES, as_loss
+from skae.losses import LOSSES, StandardizedLoss, as_loss
 from skae.model._adapters import ADAPTERS
-from skae.model._autoencoder import Autoencoder, LinearSkip
+from skae.model._autoencoder import Autoencoder, LinearSkip, PrincipalScores
 from skae.networks._base import check_network
 from skae.noise import as_noise
 from skae.regularizers._base import as_regularizer
@@ -87,6 +87,23 @@ class ModelConfig:
         """Number of columns of a code: kept components, and lengths of sequences."""
         return self.n_components - self.n_dropped + self.layout.n_lengths
 
+    @property
+    def n_scores(self) -> int:
+        """Number of scores that the networks see, or 0 if they see features."""
+        # Outputs beyond a link function, such as logits, are not close to the axes.
+        is_linear = isinstance(as_loss(self.loss), StandardizedLoss)
+        is_linear &= self.init == "pca" and self.layout.kind == "numbers"
+        if not is_linear or not hasattr(self.network, "n_scores_for"):
+            return 0
+        return self.network.n_scores_for(
+            self.layout.n_features, self.n_components, self.n_samples
+        )
+
+    @property
+    def n_axes(self) -> int:
+        """Number of principal axes from which the model is built."""
+        return max(self.n_components, self.n_scores) if self.init == "pca" else 0
+
     def build(self, seed: int, pca: PCASolution) -> Autoencoder:
         """Return the model at the start of training: PCA, if init="pca".
 
@@ -102,7 +119,10 @@ class ModelConfig:
             # In float64, before the conversion to the model's type.
             if self.init == "pca":
                 deviations = pca.deviations / pca.input_scale
-                model.regularizer.initialize(deviations, pca.axes.shape[1])
+                n_inputs = pca.axes.shape[1]
+                model.regularizer.initialize(deviations[: self.n_components], n_inputs)
+                if model.scores is not None:
+                    model.scores.initialize(pca.axes, deviations)
                 encoder_axes, decoder_axes = linear_maps(model, pca)
                 model.encoder.axes = torch.nn.Parameter(encoder_axes)
                 model.decoder.axes = torch.nn.Parameter(decoder_axes)
@@ -132,7 +152,8 @@ class ModelConfig:
 
     def _assemble(self, check=False):
         """Return the model with random networks beside linear maps of zeros."""
-        k, n_inputs = self.n_components, math.prod(self.layout.network_shape)
+        k, n_scores, loss = self.n_components, self.n_scores, as_loss(self.loss)
+        n_inputs = n_scores or math.prod(self.layout.network_shape)
         # Both are built at once: they may share weights.
         encoder, decoder = self.network(n_inputs, k, self.n_samples)
         if check and getattr(self.network, "needs_trial", True):
@@ -141,7 +162,6 @@ class ModelConfig:
         if self.init == "pca":
             encoder = LinearSkip(encoder, torch.zeros(k, n_inputs))
             decoder = LinearSkip(decoder, torch.zeros(n_inputs, k))
-        loss = as_loss(self.loss)
         if check and callable(self.loss):
             check_elementwise(loss.elementwise)
         regularizer = as_regularizer(self.regularizer)
@@ -155,6 +175,9 @@ class ModelConfig:
             regularizer=regularizer.build(self.layout.n_features, k),
             n_components=k,
             n_dropped=self.n_dropped,
+            scores=(
+                PrincipalScores(n_scores, self.layout.n_features) if n_scores else None
+            ),
         )
 
     def to_state(self) -> dict:
@@ -191,10 +214,17 @@ def linear_maps(model: Autoencoder, pca: PCASolution, shrinkage: float = 1.0):
         From codes to outputs, multiplied by the slope of the loss's link at the mean
         and by the shrinkage.
     """
+    k, n_inputs = model.n_components, pca.axes.shape[1]
     # In standardized units.
-    deviations, n_inputs = pca.deviations / pca.input_scale, pca.axes.shape[1]
-    slope = model.loss.linearize(pca.output_mean, pca.input_scale)[1] * shrinkage
+    deviations = pca.deviations[:k] / pca.input_scale
     to_codes, to_scores = model.regularizer.pca_factors(deviations, n_inputs)
+    if model.scores is not None:
+        unit, first = float(model.scores.unit), np.eye(k, len(pca.axes))
+        return (
+            torch.from_numpy(to_codes[:, np.newaxis] * unit * first),
+            torch.from_numpy(first.T * to_scores * shrinkage / unit),
+        )
+    slope = model.loss.linearize(pca.output_mean, pca.input_scale)[1] * shrinkage
     # (n_components, n_inputs) and (n_inputs, n_components)
     return (
         torch.from_numpy(to_codes[:, np.newaxis] * pca.axes),

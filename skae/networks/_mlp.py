@@ -3,13 +3,20 @@
 from collections.abc import Sequence
 from itertools import pairwise
 from numbers import Integral, Real
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from skae._sklearn import Interval, StrOptions
 from skae.networks._base import Network
 from skae.networks._layers import ACTIVATIONS, Dropout, HeLinear
+
+MAX_FEATURES = 256  # rows with more features are wide
+ROWS_PER_SCORE = 16  # more scores explain more variance, but few rows overfit them
+MIN_SCORES, MAX_SCORES = 32, 256
+SCORES_PER_COMPONENT = 4  # with one, no network could improve on PCA
 
 
 class FullyConnected(nn.Module):
@@ -56,6 +63,14 @@ class FullyConnected(nn.Module):
         return self.output(x)
 
 
+def default_n_scores(n_components: int, n_samples: int) -> int:
+    """Return the number of principal scores that stand in for wide rows."""
+    n_scores = 2 ** round(np.log2(n_samples / ROWS_PER_SCORE))
+    n_scores = int(np.clip(n_scores, MIN_SCORES, MAX_SCORES))
+    # There are no more axes than rows.
+    return min(max(n_scores, SCORES_PER_COMPONENT * n_components), n_samples)
+
+
 class MLP(Network):
     """Fully connected encoder and decoder that mirror each other.
 
@@ -77,6 +92,16 @@ class MLP(Network):
 
     dropout : float, default=0.0
         Probability with which each hidden unit is set to zero in training.
+
+    n_scores : "auto", int or None, default="auto"
+        Number of principal scores that stand in for the features of wide rows: the
+        encoder reads scores, and the decoder returns scores. Their principal axes are
+        not trained. With "auto", rows of more than 256 features are wide, and n rows
+        have as many scores as the power of two closest to n / 16, at least 32 and at
+        most 256, or 4 times `n_components` if that is more. An integer is used if rows
+        have more features. With None, the networks read and return features, and so
+        they do with ``init="random"``, for tokens, for sequences of different lengths,
+        and for the losses with a link function: "log_loss", "brier" and "poisson".
 
     See Also
     --------
@@ -102,6 +127,11 @@ class MLP(Network):
         "hidden_layer_sizes": [StrOptions({"auto"}), tuple, list],
         "activation": [StrOptions(set(ACTIVATIONS))],
         "dropout": [Interval(Real, 0, 1, closed="left")],
+        "n_scores": [
+            StrOptions({"auto"}),
+            Interval(Integral, 1, None, closed="left"),
+            None,
+        ],
     }
 
     def __init__(
@@ -110,10 +140,29 @@ class MLP(Network):
         *,
         activation: str = "silu",
         dropout: float = 0.0,
+        n_scores: str | int | None = "auto",
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.dropout = dropout
+        self.n_scores = n_scores
+
+    def n_scores_for(self, n_features: int, n_components: int, n_samples: int) -> int:
+        """Return the number of scores that the networks see, or 0 if it is features.
+
+        Parameters
+        ----------
+        n_features, n_components, n_samples : int
+            Number of entries of a row, of components of a code, and of training rows.
+        """
+        self._validate_params()
+        n_scores: Any = self.n_scores
+        if n_scores == "auto":
+            is_wide = n_features > MAX_FEATURES
+            n_scores = default_n_scores(n_components, n_samples) if is_wide else None
+        if n_scores is None or max(n_scores, n_components) >= n_features:
+            return 0
+        return max(n_scores, n_components)
 
     def __call__(self, n_features, n_components, n_samples):
         self._validate_params()

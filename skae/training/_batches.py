@@ -6,7 +6,6 @@ from itertools import repeat
 
 import numpy as np
 import torch
-from scipy import sparse
 from torch import Tensor
 
 from skae.data._rows import StandardizedRows, row_blocks
@@ -19,9 +18,9 @@ GATHERED_ENTRIES = 2**20  # gathered at once: 4 MB of float32
 class Batches:
     """Rows as tensors: shuffled batches for training, blocks for evaluation.
 
-    Dense rows of at most 256 MB, or 1 GB on a device other than the CPU, are kept as
-    one tensor. Larger data is read from X in blocks, and sparse rows are made dense,
-    whenever they are needed.
+    Dense rows and scores of at most 256 MB, or 1 GB on a device other than the CPU, are
+    kept as one tensor. Larger data is read from X in blocks, and sparse rows are made
+    dense, whenever they are needed.
 
     Parameters
     ----------
@@ -46,7 +45,7 @@ class Batches:
         is_cpu = torch.device(device).type == "cpu"
         limit = RESIDENT_BYTES if is_cpu else RESIDENT_BYTES_OF_DEVICE
         n_bytes = len(rows) * rows.n_columns * dtype.itemsize
-        if not sparse.issparse(rows.X) and n_bytes <= limit:
+        if not rows.is_expanded and n_bytes <= limit:
             self.resident = self.read(slice(None))
 
     def shuffled(
@@ -100,7 +99,8 @@ class Batches:
             positions = index.cpu().numpy()
         shape = len(positions), self.rows.n_columns
         rows = torch.empty(shape, dtype=self.dtype, device=self.device)
-        for block in row_blocks(*shape):
+        width = max(self.rows.n_columns, self.rows.X.shape[1])
+        for block in row_blocks(len(positions), width):
             standardized = torch.from_numpy(self.rows[positions[block]])
             rows[block] = standardized.to(self.dtype)
         return rows

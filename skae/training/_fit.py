@@ -12,7 +12,7 @@ from scipy import stats
 from skae._generation import prior_codes
 from skae.data._counts import fit_input_pca
 from skae.data._pca import PCASolution
-from skae.data._rows import StandardizedRows
+from skae.data._rows import ScoreRows, StandardizedRows
 from skae.data._validation import TrainingData
 from skae.losses import as_loss
 from skae.model._autoencoder import LinearSkip
@@ -150,10 +150,9 @@ def start_at_pca(data: TrainingData, params: ResolvedParams) -> TrainingRun:
     )
     # Mean, scale and axes must not depend on the validation rows.
     weight[params.validation_index] = 0
-    n_axes = config.n_components if config.init == "pca" else 0
     transform = as_loss(config.loss).transform
     X = data.X if data.X_clean is None else data.X_clean
-    pca = fit_input_pca(config.layout, X, weight, n_axes, transform)
+    pca = fit_input_pca(config.layout, X, weight, config.n_axes, transform)
     model = config.build(params.seed, pca).to(params.device)
     return start_run(model, pca, data, params)
 
@@ -188,7 +187,7 @@ def start_run(
 ) -> TrainingRun:
     """Return a run of a model, with its optimizer and batches."""
     objective = Objective(model, pca.mean, pca.scale, params.seed, params.compute_dtype)
-    batches, validation = split_batches(data, params, pca)
+    batches, validation = split_batches(data, params, pca, objective.to_scores)
     # A fitted model, which is trained further, has no axes.
     if len(model.loss.shrinkages) > 1 and pca.axes is not None:
         shrink_decoder(objective, pca, batches)
@@ -201,12 +200,16 @@ def start_run(
 
 
 def split_batches(
-    data: TrainingData, params: ResolvedParams, pca: PCASolution
+    data: TrainingData, params: ResolvedParams, pca: PCASolution, to_scores=None
 ) -> tuple[Batches, Batches | None]:
-    """Return the training rows and the validation rows, or None without any."""
+    """Return the training rows and the validation rows, or None without any.
+
+    With a map of shape (n_features, n_scores) they are reduced to scores.
+    """
     config, validation_index = params.config, params.validation_index
+    reduced = partial(ScoreRows, to_scores=to_scores)
     rows = partial(
-        StandardizedRows,
+        StandardizedRows if to_scores is None else reduced,
         mean=pca.mean,
         scale=pca.scale,
         width=config.layout.n_outputs,
@@ -326,7 +329,9 @@ def resume_run(
     run: TrainingRun, data: TrainingData, params: ResolvedParams
 ) -> TrainingRun:
     """Return the run of an earlier fit, to be continued on other rows."""
-    run.resume(*split_batches(data, params, run.pca), params.batch_size)
+    to_scores = run.trainer.objective.to_scores
+    batches = split_batches(data, params, run.pca, to_scores)
+    run.resume(*batches, params.batch_size)
     return run
 
 
@@ -340,7 +345,9 @@ def fitted_attributes(run: TrainingRun, params: ResolvedParams, copied: bool) ->
     config = replace(params.config, n_dropped=run.n_dropped)
     ratio, n_active = summarize_components(run, config)
     module = run.best_model(copied)
-    codes, lengths = codes_to_store(module, run.trainer.batches, config.layout)
+    # The model of rows as the batches have them.
+    reader = module.on_scores() if run.trainer.objective.on_scores else module
+    codes, lengths = codes_to_store(reader, run.trainer.batches, config.layout)
     attributes = {
         "n_components_": len(ratio),
         "mean_": run.pca.mean,
@@ -426,7 +433,8 @@ def summarize_components(run: TrainingRun, config) -> tuple[np.ndarray, int]:
     ratio = np.append(ratio, np.zeros(config.layout.n_lengths))
 
     some = batches.sample(SUMMARY_ROWS)
-    codes = torch.cat([run.model.encode(rows) for rows, _ in some.blocks()])
+    model = run.trainer.objective.model
+    codes = torch.cat([model.encode(rows) for rows, _ in some.blocks()])
     weight = some.weight / some.weight.sum()
     # (n_components,)
     variances = (weight @ (codes - weight @ codes).square()).cpu().numpy()[:k]

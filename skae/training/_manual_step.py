@@ -25,8 +25,8 @@ from skae.losses import (
     poisson,
     squared_error,
 )
-from skae.model._adapters import BoundedOutputs, InputAdapter
-from skae.model._autoencoder import Autoencoder, LinearSkip
+from skae.model._adapters import BoundedOutputs, InputAdapter, ScoreAdapter
+from skae.model._autoencoder import Autoencoder, LinearSkip, PrincipalScores
 from skae.networks._layers import HeLinear
 from skae.networks._mlp import FullyConnected
 from skae.training._objective import Objective
@@ -232,6 +232,20 @@ def cast_output(steps: ForwardBackward, dtype: torch.dtype) -> ForwardBackward:
     )
 
 
+def write_scores(steps: ForwardBackward, scores: PrincipalScores) -> ForwardBackward:
+    """Return the operations followed by the map from scores to outputs."""
+    x = steps.output
+    # (n_scores, n_outputs)
+    axes = scores.unit * scores.axes
+    shape = len(x.value), axes.shape[1]
+    y = Buffer(x.value.new_empty(shape), x.value.new_empty(shape))
+    return ForwardBackward(
+        y,
+        [*steps.forward, partial(torch.mm, x.value, axes, out=y.value)],
+        [partial(torch.mm, y.gradient, axes.T, out=x.gradient), *steps.backward],
+    )
+
+
 def loss_and_grad(
     elementwise: Callable,
     output: Tensor,
@@ -270,28 +284,49 @@ class ManualGradient:
 
     def __call__(self, rows: Tensor, weights: Tensor | None) -> Tensor:
         """Write the gradient of the mean loss, and return the loss."""
-        n_rows, model = len(rows), self.objective.model
+        inputs = self._inputs(rows)
+        x, (output, forward, backward) = self._steps_for(inputs, rows.dtype)
+        x.copy_(inputs)
+        for operation in forward:
+            operation()
+        loss = self._loss_and_grad(output, self.objective.target(rows), weights)
+        for operation in backward:
+            operation()
+        return loss
+
+    def _inputs(self, rows):
+        """Return the inputs of the encoder, with noise that is drawn anew."""
+        model = self.objective.model
         inputs = model.adapter.inputs(rows)
+        noisy = model.noise.corrupt(inputs, self.objective.generator)
+        return noisy if model.scores is None else model.scores(noisy)
+
+    def _steps_for(self, inputs, dtype):
+        """Return memory for inputs, and the operations for their number of rows."""
+        n_rows, model = len(inputs), self.objective.model
         if n_rows not in self.steps:
             x = torch.empty_like(inputs, dtype=self.objective.compute_dtype)
             encoder = lay_out(model.encoder, Buffer(x, None))
             decoder = lay_out(model.decoder, encoder.output)
-            self.steps[n_rows] = x, join(encoder, decoder, model, rows.dtype)
-        x, (output, forward, backward) = self.steps[n_rows]
-        # The noise is drawn for every batch anew.
-        x.copy_(model.noise.corrupt(inputs, self.objective.generator))
-        for operation in forward:
-            operation()
+            self.steps[n_rows] = x, join(encoder, decoder, model, dtype)
+        return self.steps[n_rows]
+
+    def _loss_and_grad(self, output, target, weights):
+        """Return the mean loss, and write its gradient by the output."""
+        adapter = self.objective.model.adapter
+        elementwise = adapter.elementwise
+        if not isinstance(adapter, ScoreAdapter):
+            return loss_and_grad(
+                elementwise, output.value, target, weights, output.gradient
+            )
+        scores, left_out = target[:, :-1], target[:, -1]
         loss = loss_and_grad(
-            model.loss.elementwise,
-            output.value,
-            self.objective.target(rows),
-            weights,
-            output.gradient,
+            elementwise, output.value, scores, weights, output.gradient
         )
-        for operation in backward:
-            operation()
-        return loss
+        output.gradient.mul_(adapter.factor)
+        # What the scores leave out is constant.
+        left_out = left_out if weights is None else weights * left_out
+        return adapter.factor * loss + left_out.mean()
 
 
 def join(
@@ -308,6 +343,8 @@ def join(
     )
     if steps.output.value.dtype != dtype:
         steps = cast_output(steps, dtype)
+    if model.scores is not None:
+        steps = write_scores(steps, model.scores)
     output, write = steps.output.value, model.adapter.write
     # The bound does not change the gradient.
     if isinstance(write, BoundedOutputs):
@@ -327,7 +364,7 @@ def manual_gradient(objective: Objective) -> ManualGradient | None:
     supported = {*lay_out.registry, *ACTIVATIONS, nn.ModuleList}
     is_supported = (
         # Exact types: a subclass may compute something else.
-        type(model.adapter) is InputAdapter
+        type(model.adapter) in (InputAdapter, ScoreAdapter)
         and model.loss.elementwise in DERIVATIVES
         and model.regularizer.is_noop
         and not model.n_dropped

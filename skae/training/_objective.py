@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from skae._torch import SeededDispatch
+from skae.losses import squared_error
 from skae.model._autoencoder import Autoencoder
-from skae.regularizers._base import validation_generator
+from skae.regularizers._base import BaseRegularizer, validation_generator
 from skae.training._batches import Batches
 
 NOISE_DRAWS = 4  # of each validation row
@@ -39,6 +40,13 @@ class Objective:
 
     Attributes
     ----------
+    fitted, model : Autoencoder
+        The given model, and the one that is applied to rows in training: the same one,
+        or one with the same networks for rows that are reduced to scores.
+
+    on_scores : bool
+        Whether rows are reduced to scores.
+
     generator : torch.Generator
         The source of random numbers of noise, regularizer, dropout and batches.
 
@@ -47,7 +55,9 @@ class Objective:
     """
 
     def __init__(self, model: Autoencoder, mean, scale, seed, compute_dtype):
-        self.model = model
+        self.fitted = model
+        self.on_scores = trains_on_scores(model)
+        self.model = model.on_scores() if self.on_scores else model
         self.compute_dtype = compute_dtype
         # Not the global generator, which other threads may use or reset.
         self.generator = torch.Generator(model.offset.device).manual_seed(seed)
@@ -55,6 +65,11 @@ class Objective:
         # A copy, since the array may be memory-mapped and read-only.
         self.mean, self.scale = torch.tensor(mean).to(model.offset), scale
         set_generator(model, self.generator)
+
+    @property
+    def to_scores(self) -> np.ndarray | None:
+        """Map by which rows are reduced to scores, (n_features, n_scores), or None."""
+        return self.fitted.scores.matrix() if self.on_scores else None
 
     def target(self, rows: Tensor) -> Tensor:
         """Return the values with which outputs are compared, (n_samples, n_features).
@@ -220,6 +235,21 @@ class Objective:
             buffer.copy_(before)
         self.generator.set_state(state)
         self.uses_global_rng = seeded.n_unseeded > 0
+
+
+def trains_on_scores(model: Autoencoder) -> bool:
+    """Return whether the training loss is a function of the scores of rows.
+
+    Noise, and penalties on the encoder's slopes, are those of features.
+    """
+    penalty = type(model.regularizer).encoder_penalty
+    has_slopes = penalty is not BaseRegularizer.encoder_penalty
+    return (
+        model.scores is not None
+        and model.loss.elementwise is squared_error
+        and model.noise.is_noop
+        and (model.regularizer.is_noop or not has_slopes)
+    )
 
 
 def set_generator(model: nn.Module, generator: torch.Generator | None) -> None:

@@ -122,7 +122,7 @@ class TrainingRun:
         self.best_iter = self.start_iter = self.n_dropped = self.n_remaining = 0
         # Flags of how the run ended.
         self.stopped = self.diverged = self.reverted = self.worsened = False
-        self.model = trainer.objective.model
+        self.model = trainer.objective.fitted
         self.state = BestState(self.model, trainer.flat.values)
         self.evaluation = validation or trainer.batches.sample(EVALUATION_ROWS)
         # Computed when the first epochs are scheduled.
@@ -184,8 +184,9 @@ class TrainingRun:
 
         Each is the root mean square over features.
         """
+        adapter = self.trainer.objective.model.adapter
         blocks = self.evaluation.blocks()
-        inputs = torch.cat([self.model.adapter.inputs(rows) for rows, _ in blocks])
+        inputs = torch.cat([adapter.inputs(rows) for rows, _ in blocks])
         mean = inputs.mean(dim=0)
         spread = (inputs - mean).square().mean().sqrt()
         return float(mean.square().mean().sqrt()), float(spread)

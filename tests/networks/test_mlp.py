@@ -68,9 +68,38 @@ def test_dropout_is_part_of_training_alone():
 
 @pytest.mark.parametrize(
     "network",
-    [MLP((8, 0)), MLP((8.5,)), MLP("wide"), MLP(activation="swish"), MLP(dropout=1.0)],
+    [
+        MLP((8, 0)),
+        MLP((8.5,)),
+        MLP("wide"),
+        MLP(activation="swish"),
+        MLP(dropout=1.0),
+        MLP(n_scores=0),
+        MLP(n_scores="all"),
+    ],
     ids=repr,
 )
 def test_invalid_parameters_raise_by_name(network):
-    with pytest.raises(ValueError, match=r"hidden_layer_sizes|activation|dropout"):
+    names = r"hidden_layer_sizes|activation|dropout|n_scores"
+    with pytest.raises(ValueError, match=names):
         quick(network=network).fit(rows())
+
+
+@pytest.mark.parametrize(
+    ("n_features", "n_components", "n_samples", "n_scores"),
+    [
+        (256, 2, 1000, 0),
+        (257, 2, 500, 32),
+        (257, 2, 100_000, 256),
+        (257, 64, 1000, 256),
+        (257, 65, 1000, 0),
+        (5000, 2, 1000, 64),
+        (5000, 20, 1000, 80),
+        (5000, 50, 100, 100),
+        (5000, 300, 100_000, 1200),
+        (5000, 5, 3, 5),
+    ],
+)
+def test_wide_rows_have_scores(n_features, n_components, n_samples, n_scores):
+    network = MLP()
+    assert network.n_scores_for(n_features, n_components, n_samples) == n_scores
