@@ -24,7 +24,12 @@ from skae.training._crossval import CrossValidation, distinct_rows
 from skae.training._objective import Objective
 from skae.training._optimizers import FlatParameters
 from skae.training._run import TrainingRun
-from skae.training._trainer import Trainer, warmup_constant, warmup_cosine
+from skae.training._trainer import (
+    Trainer,
+    first_warmup_constant,
+    warmup_constant,
+    warmup_cosine,
+)
 
 REFIT_ROWS = 5000  # below this number, the model is fitted again on all rows
 # Significance levels of the t-test against PCA. Few rows may lack the outliers.
@@ -91,7 +96,7 @@ def fit_model(
     """
     run = start_folds(data, params) if params.folds else start_at_pca(data, params)
     runs = [run]
-    schedule = warmup_constant if params.warm_start else warmup_cosine
+    schedule = first_warmup_constant if params.warm_start else warmup_cosine
     run.schedule_epochs(params.max_iter, schedule, params.n_iter_no_change, params.tol)
     try:
         train(run)

@@ -275,7 +275,8 @@ class TrainingRun:
         self.trainer.batches = self.validation = self.evaluation = self.epochs = None
 
     def free_buffers(self) -> None:
-        """Free all but the rows and the best state: no epochs follow."""
+        """Free all but the best state: no epochs follow, and rows are read from X."""
+        self.trainer.batches.resident = None
         self.trainer.optimizer = self.trainer.gradient = self.epochs = None
         self.state.start = self.state.current = None
 

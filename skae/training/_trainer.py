@@ -30,7 +30,7 @@ def warmup_cosine(step: int, n_steps: int, n_rows: float = FULL_RATE_ROWS) -> fl
     return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / (n_steps - warm_up)))
 
 
-def warmup_constant(step: int, n_steps: int, n_rows: float) -> float:
+def warmup_constant(step: int, n_steps: int, n_rows: float = FULL_RATE_ROWS) -> float:
     """Return the factor for training without a planned end: warm-up, then constant.
 
     The rate is proportional to the rows of a step up to 64 of them (the linear scaling
@@ -38,6 +38,11 @@ def warmup_constant(step: int, n_steps: int, n_rows: float) -> float:
     """
     warm_up = min(1.0, (step + 1) / (WARM_UP_STEPS + 1))
     return warm_up * min(1.0, n_rows / FULL_RATE_ROWS)
+
+
+def first_warmup_constant(step: int, n_steps: int, n_rows: float) -> float:
+    """Return the factor for a first fit, whose rate does not depend on the rows."""
+    return warmup_constant(step, n_steps)
 
 
 class Trainer:
