@@ -26,7 +26,6 @@ from skae.training._optimizers import FlatParameters
 from skae.training._run import TrainingRun
 from skae.training._trainer import (
     Trainer,
-    first_warmup_constant,
     warmup_constant,
     warmup_cosine,
 )
@@ -96,7 +95,7 @@ def fit_model(
     """
     run = start_folds(data, params) if params.folds else start_at_pca(data, params)
     runs = [run]
-    schedule = first_warmup_constant if params.warm_start else warmup_cosine
+    schedule = warmup_constant if params.warm_start else warmup_cosine
     run.schedule_epochs(params.max_iter, schedule, params.n_iter_no_change, params.tol)
     try:
         train(run)
@@ -199,7 +198,13 @@ def start_run(
     flat = FlatParameters(model)
     optimizer = params.optimizer.build(flat, params.learning_rate, params.alpha)
     trainer = Trainer(
-        objective, optimizer, flat, batches, params.batch_size, params.n_threads
+        objective,
+        optimizer,
+        flat,
+        batches,
+        params.batch_size,
+        params.config.n_samples,
+        params.n_threads,
     )
     return TrainingRun(trainer, pca, validation)
 

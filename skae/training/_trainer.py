@@ -18,11 +18,11 @@ WARM_UP, WARM_UP_STEPS = 0.05, 20  # Adam's first steps follow rounding errors
 FULL_RATE_ROWS = 64  # of a step
 
 
-def warmup_cosine(step: int, n_steps: int, n_rows: float = FULL_RATE_ROWS) -> float:
+def warmup_cosine(step: int, n_steps: int, row_share: float = 1.0) -> float:
     """Return the factor of the learning rate: linear warm-up, then cosine to zero.
 
     The warm-up takes 5 % of the steps, but at least 20 (Goyal et al. 2017; Loshchilov &
-    Hutter 2017). The number of rows of a step does not change the rate.
+    Hutter 2017). The share of rows in a step does not change the rate.
     """
     warm_up = max(WARM_UP_STEPS, WARM_UP * n_steps)
     if step < warm_up:
@@ -30,19 +30,13 @@ def warmup_cosine(step: int, n_steps: int, n_rows: float = FULL_RATE_ROWS) -> fl
     return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / (n_steps - warm_up)))
 
 
-def warmup_constant(step: int, n_steps: int, n_rows: float = FULL_RATE_ROWS) -> float:
+def warmup_constant(step: int, n_steps: int, row_share: float) -> float:
     """Return the factor for training without a planned end: warm-up, then constant.
 
-    The rate is proportional to the rows of a step up to 64 of them (the linear scaling
-    rule, Goyal et al. 2017). At the full rate a few rows would undo a fit on many.
+    The rate is proportional to the share of rows in a step (the linear scaling rule,
+    Goyal et al. 2017). At the full rate a few rows would undo a fit on many.
     """
-    warm_up = min(1.0, (step + 1) / (WARM_UP_STEPS + 1))
-    return warm_up * min(1.0, n_rows / FULL_RATE_ROWS)
-
-
-def first_warmup_constant(step: int, n_steps: int, n_rows: float) -> float:
-    """Return the factor for a first fit, whose rate does not depend on the rows."""
-    return warmup_constant(step, n_steps)
+    return row_share * min(1.0, (step + 1) / (WARM_UP_STEPS + 1))
 
 
 class Trainer:
@@ -65,6 +59,10 @@ class Trainer:
     batch_size : int
         The largest number of rows in a step.
 
+    n_samples : int
+        The number of rows of the first training call. With a constant learning rate,
+        steps of fewer rows, or of fewer than 64, are smaller.
+
     n_threads : int
         The number of threads of a large step. Small steps use one: a second thread
         costs more than it gains, and much more on a busy machine.
@@ -77,6 +75,7 @@ class Trainer:
         flat: FlatParameters,
         batches: Batches,
         batch_size: int,
+        n_samples: int,
         n_threads: int,
     ):
         self.objective = objective
@@ -84,6 +83,7 @@ class Trainer:
         self.flat = flat
         self.batches = batches
         self.batch_size = batch_size
+        self.full_rate_rows = min(FULL_RATE_ROWS, n_samples)
         self.n_steps = 0  # taken so far
         # A product and its two derivatives, each a multiplication and an addition.
         n_operations = 6 * n_products(objective.model) * batch_size
@@ -118,7 +118,7 @@ class Trainer:
     def epochs(self, n_epochs: int, schedule=warmup_cosine) -> Iterator[float]:
         """Yield the mean training loss of each epoch, after its last step."""
         n_batches, generator = self.n_batches, self.objective.generator
-        n_rows = len(self.batches.rows) / n_batches
+        row_share = len(self.batches.rows) / n_batches / self.full_rate_rows
         last_step = self.n_steps + n_epochs * n_batches
         for _ in range(n_epochs):
             self.objective.model.train()
@@ -127,7 +127,7 @@ class Trainer:
             batches = self.batches.shuffled(n_batches, generator)
             with isolated_torch(self.n_threads):
                 for batch in batches:
-                    factor = schedule(self.n_steps, last_step, n_rows)
+                    factor = schedule(self.n_steps, last_step, min(1.0, row_share))
                     loss = self.optimizer.step(
                         lambda b=batch: self.gradient(*b), factor
                     )

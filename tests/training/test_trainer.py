@@ -40,20 +40,32 @@ def test_the_warm_up_takes_at_least_20_steps():
 
 
 def test_without_a_planned_end_the_learning_rate_is_constant_after_the_warm_up():
-    factors = [warmup_constant(step, 0, 64) for step in range(40)]
+    factors = [warmup_constant(step, 0, 1.0) for step in range(40)]
     assert (np.diff(factors[:21]) > 0).all()
     assert factors[20:] == [1.0] * 20
 
 
+@pytest.mark.parametrize("n_first", [20, 64, 500])
 @pytest.mark.parametrize("n_rows", [1, 10, 32, 64, 500])
-def test_without_a_planned_end_the_learning_rate_is_proportional_to_few_rows(n_rows):
-    assert warmup_constant(100, 0, n_rows) == min(1, n_rows / 64)
+def test_without_a_planned_end_the_learning_rate_is_proportional_to_few_rows(
+    n_rows, n_first
+):
+    trainer, shares = trainer_of(X=np.zeros((n_rows, 4)), batch_size=1000), []
+    trainer.full_rate_rows = min(64, n_first)
+
+    def schedule(step, n_steps, row_share):
+        shares.append(row_share)
+        return 0.0
+
+    list(trainer.epochs(1, schedule))
+    assert shares == [min(1, n_rows / min(64, n_first))]
+    assert warmup_constant(100, 0, shares[0]) == shares[0]
 
 
 def test_the_warm_up_goes_on_in_later_calls():
     trainer, steps = trainer_of(batch_size=53), []
 
-    def schedule(step, n_steps, n_rows):
+    def schedule(step, n_steps, row_share):
         steps.append(step)
         return 0.0
 
@@ -66,14 +78,15 @@ def test_the_warm_up_goes_on_in_later_calls():
 def test_the_schedule_is_that_of_all_steps_of_all_epochs(batch_size):
     trainer, steps = trainer_of(batch_size=batch_size), []
 
-    def schedule(step, n_steps, n_rows):
-        steps.append((step, n_steps, n_rows))
+    def schedule(step, n_steps, row_share):
+        steps.append((step, n_steps, row_share))
         return 0.0
 
     list(trainer.epochs(3, schedule))
     n_steps = 3 * math.ceil(53 / batch_size)
-    n_rows = 53 / math.ceil(53 / batch_size)
-    assert steps == [(step, n_steps, n_rows) for step in range(n_steps)]
+    share = 1 / math.ceil(53 / batch_size)
+    assert [step[:2] for step in steps] == [(i, n_steps) for i in range(n_steps)]
+    assert [step[2] for step in steps] == pytest.approx([share] * n_steps)
 
 
 # Epochs.
