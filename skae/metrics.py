@@ -26,8 +26,7 @@ def reconstruction_r2(estimator, X, y=None):
     estimator : estimator
         A fitted transformer with `inverse_transform`.
 
-    X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features), \
-            or array-like of shape (n_samples, ...)
+    X : {array-like, sparse matrix, DataFrame} of shape (n_samples, ...)
         The rows. NaN, such as the padding of sequences, are left out.
 
     y : None
