@@ -287,7 +287,7 @@ class AutoencoderTransformer(
         significantly. This is a valid result, about which there is no warning.
 
     stop_reason_ : {"max_iter", "n_iter_no_change", "callback", "divergence"} or None
-        Why training stopped. None after Ctrl-C.
+        Why training stopped, before the fit on all rows. None if Ctrl-C ended it.
 
     best_validation_score_, pca_validation_score_ : float or None
         The share of the null loss that is explained on the validation rows, by the best
@@ -319,7 +319,8 @@ class AutoencoderTransformer(
 
     n_iter_ : int
         Number of epochs run, including those of the fit on all rows. An epoch of a
-        cross-validation, in which all folds are trained, counts once.
+        cross-validation, in which all folds are trained, counts once. After a later
+        `partial_fit`, the epochs of an earlier fit on all rows are left out.
 
     batch_size_, max_iter_ : int
         The resolved values of `batch_size` and `max_iter`.
@@ -747,8 +748,8 @@ class AutoencoderTransformer(
     def reconstruction_error(self, X, per_feature=False):
         """Return the loss between rows and their reconstructions.
 
-        Errors of the training rows can be too small: a few unusual rows may have been
-        learned by heart. See :func:`cross_val_reconstruction_error`.
+        Errors of the training rows can be too small: the model may overfit a few
+        unusual rows. See :func:`cross_val_reconstruction_error`.
 
         Parameters
         ----------
@@ -1046,7 +1047,7 @@ class AutoencoderTransformer(
 
     @isolated_torch(n_threads=None)
     def __setstate__(self, state):
-        # A file may be damaged or hostile: all is validated before it is used.
+        # A file may be damaged or manipulated: all is validated before it is used.
         state = dict(state)
         check_names(state, self._get_param_names())
         if is_fitted(state):

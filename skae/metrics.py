@@ -8,6 +8,7 @@ from sklearn.model_selection import check_cv
 from sklearn.utils.parallel import Parallel, delayed
 
 from skae._sklearn import safe_indexing
+from skae.data._validation import as_array
 
 
 def reconstruction_r2(estimator, X, y=None):
@@ -58,6 +59,9 @@ def reconstruction_r2(estimator, X, y=None):
     rows, reconstruction = (
         a.reshape(len(a), -1).astype(np.float64) for a in (as_dense(X), reconstruction)
     )
+    # Steps that are padding in all rows have no mean.
+    is_given = ~np.isnan(rows).all(axis=0)
+    rows, reconstruction = rows[:, is_given], reconstruction[:, is_given]
     if not np.isnan(rows).any():
         return float(r2_score(rows, reconstruction, multioutput="variance_weighted"))
     residuals = np.nansum(np.square(rows - reconstruction))
@@ -65,11 +69,11 @@ def reconstruction_r2(estimator, X, y=None):
 
 
 def cross_val_reconstruction_error(estimator, X, *, groups=None, cv=None, n_jobs=None):
-    """Return the reconstruction error of each row by a model that has not seen it.
+    """Return the reconstruction error of each row by a model fitted without it.
 
-    A model can learn a few unusual training rows by heart, so that their errors are
-    small. Here, the rows are split into folds, and the errors of a fold are those of a
-    model that is fitted to the other folds.
+    A model can overfit a few unusual training rows, so that their errors are small.
+    Here, the rows are split into folds, and the errors of a fold are those of a model
+    that is fitted to the other folds.
 
     Parameters
     ----------
@@ -131,4 +135,4 @@ def cross_val_reconstruction_error(estimator, X, *, groups=None, cv=None, n_jobs
 
 def as_dense(X) -> np.ndarray:
     """Return an array."""
-    return X.toarray() if sparse.issparse(X) else np.asarray(X)
+    return X.toarray() if sparse.issparse(X) else np.asarray(as_array(X))

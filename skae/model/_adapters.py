@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -49,6 +50,12 @@ class InputAdapter(nn.Module):
     def inputs(self, rows: Tensor) -> Tensor:
         """Return the network's inputs for rows, which clean versions may follow."""
         return self.read(rows[:, : self.n_features])
+
+    def moments(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean square of the means of features, and their mean variance."""
+        x = self.inputs(rows)
+        mean = x.mean(dim=0)
+        return mean.square().mean(), (x - mean).square().mean()
 
     @torch.no_grad()
     def initialize(self, embedding) -> None:
@@ -103,6 +110,11 @@ class ScoreAdapter(InputAdapter):
     def inputs(self, rows: Tensor) -> Tensor:
         """Return the scores of rows."""
         return rows[:, : self.n_scores]
+
+    def moments(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the moments of features, of which the scores are a part."""
+        mean_square, variance = super().moments(rows)
+        return self.factor * mean_square, self.factor * variance + rows[:, -1].mean()
 
     def sample_loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the mean loss of each row over its features, shape (n_samples,)."""
@@ -208,7 +220,9 @@ class BoundedOutputs(nn.Module):
 
     def initialize(self, embedding) -> None:
         """Set the largest outputs, as distances from those for the mean."""
-        bound = self.link.offset(MAX_RATIO * embedding.highest)
+        # A column may be zero in the first rows.
+        highest = np.maximum(embedding.highest, embedding.mean.mean())
+        bound = self.link.offset(MAX_RATIO * highest)
         room = bound - self.link.offset(embedding.mean)
         self.room.copy_(torch.from_numpy(room))
 

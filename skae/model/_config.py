@@ -89,7 +89,7 @@ class ModelConfig:
 
     @property
     def n_scores(self) -> int:
-        """Number of scores that the networks see, or 0 if they see features."""
+        """Number of scores that the networks read, or 0 if they read features."""
         # Outputs beyond a link function, such as logits, are not close to the axes.
         is_linear = isinstance(as_loss(self.loss), StandardizedLoss)
         is_linear &= self.init == "pca" and self.layout.kind == "numbers"

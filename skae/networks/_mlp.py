@@ -64,7 +64,7 @@ class FullyConnected(nn.Module):
 
 
 def default_n_scores(n_components: int, n_samples: int) -> int:
-    """Return the number of principal scores that stand in for wide rows."""
+    """Return the number of principal scores that replace wide rows."""
     n_scores = 2 ** round(np.log2(n_samples / ROWS_PER_SCORE))
     n_scores = int(np.clip(n_scores, MIN_SCORES, MAX_SCORES))
     # There are no more axes than rows.
@@ -94,7 +94,7 @@ class MLP(Network):
         Probability with which each hidden unit is set to zero in training.
 
     n_scores : "auto", int or None, default="auto"
-        Number of principal scores that stand in for the features of wide rows: the
+        Number of principal scores that replace the features of wide rows: the
         encoder reads scores, and the decoder returns scores. Their principal axes are
         not trained. With "auto", rows of more than 256 features are wide, and n rows
         have as many scores as the power of two closest to n / 16, at least 32 and at
@@ -148,7 +148,7 @@ class MLP(Network):
         self.n_scores = n_scores
 
     def n_scores_for(self, n_features: int, n_components: int, n_samples: int) -> int:
-        """Return the number of scores that the networks see, or 0 if it is features.
+        """Return the number of scores that the networks read, or 0 for features.
 
         Parameters
         ----------

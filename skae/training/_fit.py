@@ -302,8 +302,9 @@ def drop_superfluous_components(runs: list[TrainingRun], params) -> None:
     run = runs[0]
     run.state.load(run.state.best)
     k = params.config.n_components
+    n_dropped = k - n_components_for_share(run, params.share, k)
     for each in runs:
-        each.n_dropped = k - n_components_for_share(run, params.share, k)
+        each.n_dropped = n_dropped
 
 
 def n_components_for_share(run: TrainingRun, share: float, k: int) -> int:
@@ -400,6 +401,9 @@ def merge_summaries(earlier: dict, attributes: dict, n_rows: int) -> dict:
         name: np.concatenate([earlier[name], attributes[name]])[-STORED_CODES:]
         for name in ("_codes", "_lengths")
     }
+    # Without codes, of a regularizer with a prior or removed by the user, none follow.
+    if not len(earlier["_codes"]):
+        codes["_codes"] = earlier["_codes"]
     return attributes | codes | (shares if n_rows < MIN_SUMMARY_ROWS else {})
 
 

@@ -1,5 +1,6 @@
 """The outcome of training: a line about it, warnings, and checks of further rows."""
 
+import math
 import warnings
 
 from sklearn.exceptions import ConvergenceWarning
@@ -49,7 +50,7 @@ def divergence_message(estimator, result) -> str | None:
     if any(run.worsened for run in result.runs):
         return (
             "The loss on training rows was higher after training than before, with "
-            f"{rate}. The model before training is kept. Lower learning_rate."
+            f"{rate}. The best earlier model is kept. Lower learning_rate."
         )
     if any(run.diverged for run in result.runs):
         return (
@@ -62,6 +63,8 @@ def divergence_message(estimator, result) -> str | None:
 def limit_message(estimator, result) -> str | None:
     """Return a warning if training ended while it improved the model."""
     curve = estimator.validation_loss_curve_ or estimator.loss_curve_
+    # Epochs without validation rows are NaN.
+    curve = [loss for loss in curve if not math.isnan(loss)]
     is_complete = estimator.max_iter == "auto" or result.runs[0].n_remaining > 0
     # Has the loss fallen by more than a quarter in the second half of the epochs?
     if (

@@ -63,7 +63,7 @@ class TrainingRun:
     """Epochs of one model, each evaluated, with the best state kept.
 
     With validation rows, the best state is the one of lowest validation loss. Without,
-    the training loss decides when to stop, and the last state is kept.
+    training stops by the training loss, and the last state is kept.
 
     Parameters
     ----------
@@ -185,11 +185,10 @@ class TrainingRun:
         Each is the root mean square over features.
         """
         adapter = self.trainer.objective.model.adapter
-        blocks = self.evaluation.blocks()
-        inputs = torch.cat([adapter.inputs(rows) for rows, _ in blocks])
-        mean = inputs.mean(dim=0)
-        spread = (inputs - mean).square().mean().sqrt()
-        return float(mean.square().mean().sqrt()), float(spread)
+        rows = torch.cat([rows for rows, _ in self.evaluation.blocks()])
+        # The moments by which rows are standardized are those of clean rows.
+        mean_square, variance = adapter.moments(rows[:, -adapter.n_features :])
+        return float(mean_square.sqrt()), float(variance.sqrt())
 
     def train_steps(self) -> float:
         """Take the steps of an epoch, and return the mean training loss."""

@@ -171,9 +171,9 @@ def test_outputs_are_bounded_by_a_multiple_of_the_largest_count():
     offset = torch.from_numpy(link.offset(embedding.mean))
     output = torch.full((1, 3), 50.0, dtype=torch.float64, requires_grad=True)
     rates = link.inverse(adapter.write(output) + offset)
-    assert_allclose(rates.detach()[0, :2], 100 * COUNTS.max(axis=0)[:2])
-    # A count that has not been seen has a rate close to 0.
-    assert rates[0, 2] < 1e-4
+    # A column of zeros may have counts later: the mean of all columns is its maximum.
+    highest = np.maximum(COUNTS.max(axis=0), COUNTS.mean())
+    assert_allclose(rates.detach()[0], 100 * highest)
     rates.sum().backward()
     assert (output.grad > 0).all()
     below = torch.full((1, 3), -1.0, dtype=torch.float64)

@@ -1,5 +1,6 @@
 """The outcome of training: attributes, warnings, and rows of later calls."""
 
+import pickle
 import warnings
 from itertools import product
 
@@ -10,7 +11,7 @@ from runs import curve, gaussian
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 
-from skae import AutoencoderTransformer
+from skae import MLP, AutoencoderTransformer
 
 quiet = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 METHODS = ["fit", "warm_start", "partial_fit"]
@@ -225,6 +226,53 @@ def test_the_codes_of_the_latest_1000_rows_are_stored():
     assert model._codes.shape == (1000, 2)
     last = model.transform(curve(1200)[900:])
     np.testing.assert_allclose(model._codes[-300:], last, rtol=1e-4, atol=1e-5)
+
+
+@quiet
+@pytest.mark.parametrize("factor", [1, 5])
+def test_wide_rows_that_are_reduced_to_scores_are_compared_by_their_features(factor):
+    rows = np.random.default_rng(0).standard_normal((100, 600))
+    model = quick(2, network=MLP((8,), n_scores=16)).partial_fit(rows[:40])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.partial_fit(factor * rows[40:])
+    has_warned = any("differ from those" in str(w.message) for w in caught)
+    assert has_warned == (factor == 5)
+
+
+@quiet
+def test_pairs_are_compared_by_their_clean_rows():
+    noisy = curve(300) + 20 * np.random.default_rng(0).standard_normal((300, 5))
+    model = quick(2).partial_fit(noisy, X_clean=curve(300))
+    model.partial_fit(noisy, X_clean=curve(300))
+
+
+@quiet
+def test_codes_that_were_removed_stay_removed():
+    model = quick(2).fit(curve(200))
+    model._codes = model._codes[:0]
+    model.partial_fit(curve(200))
+    loaded = pickle.loads(pickle.dumps(model))
+    assert len(loaded._codes) == 0
+
+
+def test_epochs_without_validation_rows_do_not_warn_of_max_iter():
+    model = AutoencoderTransformer(2, random_state=0, early_stopping=True)
+    for _ in range(10):
+        model.partial_fit(curve(300))
+    model.set_params(warm_start=True, max_iter=2).fit(curve(300))
+
+
+@quiet
+def test_a_count_that_is_zero_in_the_first_rows_is_learned_later():
+    rows = np.random.default_rng(0).poisson(3.0, (300, 4)).astype(float)
+    first = rows.copy()
+    first[:, 3] = 0
+    model = quick(3, loss="poisson", learning_rate=0.01).partial_fit(first)
+    for _ in range(30):
+        model.partial_fit(rows)
+    reconstruction = model.inverse_transform(model.transform(rows))
+    assert reconstruction[:, 3].mean() > 1
 
 
 @pytest.mark.parametrize("rows", [np.ones((9, 8)), plane()[:1]], ids=["equal", "one"])
