@@ -57,8 +57,7 @@ def fit_input_pca(layout, X, weight, n_axes: int, transform) -> PCASolution:
     pca = fit_pca(transformed(matrix, transform), weight, n_axes)
     highest = np.zeros(matrix.shape[1])
     for block in row_blocks(*matrix.shape):
-        # Validation rows have weight 0, and must not be used.
-        rows = dense(matrix[block])[weight[block] > 0]
-        np.maximum(highest, rows.max(axis=0, initial=0), out=highest)
+        # Of all rows, also those of weight 0: an extreme row may be one of them.
+        np.maximum(highest, dense(matrix[block]).max(axis=0), out=highest)
     embedding = CountEmbedding(mean, scale, pca.mean, pca.scale, highest)
     return replace(pca, mean=mean, scale=scale, output_mean=mean, embedding=embedding)
