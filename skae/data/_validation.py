@@ -70,6 +70,11 @@ class TrainingData:
     X_val: Any = None
     X_clean: Any = None
 
+    @property
+    def reconstructed(self):
+        """The rows that are reconstructed: the clean versions, or X itself."""
+        return self.X if self.X_clean is None else self.X_clean
+
 
 def validate_training_data(
     estimator, X, sample_weight, loss, X_val=None, X_clean=None, *, reset

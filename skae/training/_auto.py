@@ -281,8 +281,7 @@ def select_folds(
         and as_regularizer(config.regularizer).compare_with_pca
     )
     # Clean rows that are equal must be in the same fold, whatever their noise.
-    X = data.X if data.X_clean is None else data.X_clean
-    return cross_validation_folds(X, seed) if is_used else ()
+    return cross_validation_folds(data.reconstructed, seed) if is_used else ()
 
 
 def model_config(params: dict, data: TrainingData, dtype: str) -> ModelConfig:
@@ -293,8 +292,8 @@ def model_config(params: dict, data: TrainingData, dtype: str) -> ModelConfig:
     if k < 1:
         # PCA's number is an upper bound; fewer may suffice after training.
         weight = np.ones(n_rows) if data.sample_weight is None else data.sample_weight
-        X = data.X if data.X_clean is None else data.X_clean
-        matrix, transform = layout.as_matrix(X, weight), as_loss(loss).transform
+        matrix = layout.as_matrix(data.reconstructed, weight)
+        transform = as_loss(loss).transform
         matrix = matrix if transform is None else transformed(matrix, transform)
         k = n_axes_for_share(matrix, weight, k)
         regularizer = Ordered() if regularizer is None else regularizer

@@ -7,7 +7,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from scipy import stats
 
 from skae._generation import prior_codes
 from skae.data._counts import fit_input_pca
@@ -31,8 +30,6 @@ from skae.training._trainer import (
 )
 
 REFIT_ROWS = 5000  # below this number, the model is fitted again on all rows
-# Significance levels of the t-test against PCA. Few rows may lack the outliers.
-LEVEL, LEVEL_OF_FEW_ROWS, FEW_ROWS = 0.025, 0.005, 50
 SHRINKAGE_ROWS = 10_000  # on which the decoder's shrinkage is selected
 SUMMARY_ROWS = 500  # on which shrinkages and explained shares are computed
 SUMMARY_DECODINGS = 10_000  # rows times prefixes: fewer rows for many prefixes
@@ -155,8 +152,8 @@ def start_at_pca(data: TrainingData, params: ResolvedParams) -> TrainingRun:
     # Mean, scale and axes must not depend on the validation rows.
     weight[params.validation_index] = 0
     transform = as_loss(config.loss).transform
-    X = data.X if data.X_clean is None else data.X_clean
-    pca = fit_input_pca(config.layout, X, weight, config.n_axes, transform)
+    rows = data.reconstructed
+    pca = fit_input_pca(config.layout, rows, weight, config.n_axes, transform)
     model = config.build(params.seed, pca).to(params.device)
     return start_run(model, pca, data, params)
 
@@ -164,8 +161,7 @@ def start_at_pca(data: TrainingData, params: ResolvedParams) -> TrainingRun:
 def start_folds(data: TrainingData, params: ResolvedParams) -> CrossValidation:
     """Return the runs of all folds, each at PCA of the rows of the other folds."""
     folds = (replace(params, validation_index=index) for index in params.folds)
-    X = data.X if data.X_clean is None else data.X_clean
-    n_distinct = int(distinct_rows(X).max()) + 1
+    n_distinct = int(distinct_rows(data.reconstructed).max()) + 1
     return CrossValidation([start_at_pca(data, fold) for fold in folds], n_distinct)
 
 
@@ -176,12 +172,8 @@ def start_refit(
     run.free_buffers()
     all_rows = replace(params, validation_index=np.empty(0, dtype=int))
     refit = start_at_pca(data, all_rows)
-    # Unlike in the first run, the learning rate reaches zero at the end. After one on
-    # validation rows, the refit has as many steps, in epochs of more rows. After a
-    # cross-validation it has as many epochs, which has lower errors on few rows.
-    is_folded = isinstance(run, CrossValidation)
-    ratio = 1 if is_folded else run.trainer.n_batches / refit.trainer.n_batches
-    refit.schedule_epochs(round(n_epochs * ratio))
+    # Unlike in the first run, the learning rate reaches zero at the end.
+    refit.schedule_epochs(run.n_refit_epochs(n_epochs, refit.trainer.n_batches))
     refit.search = run
     return refit
 
@@ -268,33 +260,7 @@ def improves_on_pca(run: TrainingRun) -> bool:
     """
     if not run.model.regularizer.compare_with_pca:
         return True
-    if isinstance(run, CrossValidation):
-        return run.improves_on_start()
-    objective, rows = run.trainer.objective, run.validation
-    run.state.load(run.state.best)
-    losses = objective.validation_losses(rows)
-    run.state.load(run.state.start)
-    losses_of_pca = objective.validation_losses(rows)
-    return is_significantly_lower(losses, losses_of_pca, rows.weight.cpu())
-
-
-def is_significantly_lower(losses, reference, weight) -> bool:
-    """Return whether the mean loss of rows is lower than a reference, by a t-test.
-
-    A one-sided paired t-test on the differences, at a level of 2.5 %, or of 0.5 % for
-    fewer than 50 rows.
-
-    Parameters
-    ----------
-    losses, reference, weight : array-like of shape (n_samples,)
-        Losses of the same rows, and the weights of the rows.
-    """
-    gain, n = reference - losses, len(losses)
-    mean = np.average(gain, weights=weight)
-    variance = np.average(np.square(gain - mean), weights=weight)
-    level = LEVEL_OF_FEW_ROWS if n < FEW_ROWS else LEVEL
-    bound = stats.t.ppf(1 - level, max(1, n - 1))
-    return bool(mean > bound * np.sqrt(variance / n))
+    return run.improves_on_start()
 
 
 def drop_superfluous_components(runs: list[TrainingRun], params) -> None:

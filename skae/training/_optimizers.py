@@ -1,6 +1,7 @@
 """Optimizers: one step on a model's flat vector of parameters."""
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -98,7 +99,7 @@ def fused_adam_(values, gradient, mean, square, n_steps, learning_rate):
     )  # fmt: skip
 
 
-class FlatOptimizer:
+class FlatOptimizer(ABC):
     """Base class of optimizers of the first order, on a flat vector.
 
     `torch.optim` computes the same steps. Its first use imports torch's compiler, which
@@ -141,9 +142,9 @@ class FlatOptimizer:
         self.update_values(learning_rate)
         return loss
 
+    @abstractmethod
     def update_values(self, learning_rate: float) -> None:
         """Update the values in place, by the gradient."""
-        raise NotImplementedError
 
 
 class Adam(FlatOptimizer):

@@ -98,9 +98,10 @@ def warn_of_other_rows(run):
 
 def check_rows_differ(data):
     """Raise ValueError if all rows are equal: they have no scale and no axes."""
-    X, first = data.X, dense(data.X[[0]])
+    X = data.reconstructed
+    first = dense(X[[0]])
     if all((dense(X[block]) == first).all() for block in row_blocks(*X.shape)):
         raise ValueError(
-            f"The first call of partial_fit computes mean and scale, but the {len(X)} "
-            "rows of X are all equal. Pass more rows."
+            f"The first call of partial_fit computes mean and scale, but the "
+            f"{X.shape[0]} rows of X are all equal. Pass more rows."
         )

@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import Tensor
 
 from skae.data._pca import PCASolution
@@ -14,6 +15,8 @@ from skae.training._trainer import Trainer, warmup_cosine
 
 EVALUATION_ROWS = 500  # training rows evaluated if there are no validation rows
 WORSENING = 0.01  # share of the null loss; less may be rounding
+# Significance levels of the t-test against PCA. Few rows may lack the outliers.
+LEVEL, LEVEL_OF_FEW_ROWS, FEW_ROWS = 0.025, 0.005, 50
 DIVERGENCE = 10  # times the larger of the start's loss and the null loss
 
 
@@ -239,6 +242,19 @@ class TrainingRun:
         if self.reverted:
             self.revert_to_start()
 
+    def improves_on_start(self) -> bool:
+        """Return whether the best state is significantly better than the start."""
+        objective, rows = self.trainer.objective, self.validation
+        self.state.load(self.state.best)
+        losses = objective.validation_losses(rows)
+        self.state.load(self.state.start)
+        losses_at_start = objective.validation_losses(rows)
+        return is_significantly_lower(losses, losses_at_start, rows.weight.cpu())
+
+    def n_refit_epochs(self, n_epochs: int, n_batches: int) -> int:
+        """Return the number of refit epochs of `n_batches` that has as many steps."""
+        return round(n_epochs * self.trainer.n_batches / n_batches)
+
     def best_model(self, copied: bool) -> Autoencoder:
         """Return the fitted model, in its best state.
 
@@ -286,3 +302,22 @@ class TrainingRun:
         if self.validation:
             line += f", validation loss = {self.validation_loss_curve[-1]:.6g}"
         return line
+
+
+def is_significantly_lower(losses, reference, weight) -> bool:
+    """Return whether the mean loss of rows is lower than a reference, by a t-test.
+
+    A one-sided paired t-test on the differences, at a level of 2.5 %, or of 0.5 % for
+    fewer than 50 rows.
+
+    Parameters
+    ----------
+    losses, reference, weight : array-like of shape (n_samples,)
+        Losses of the same rows, and the weights of the rows.
+    """
+    gain, n = reference - losses, len(losses)
+    mean = np.average(gain, weights=weight)
+    variance = np.average(np.square(gain - mean), weights=weight)
+    level = LEVEL_OF_FEW_ROWS if n < FEW_ROWS else LEVEL
+    bound = stats.t.ppf(1 - level, max(1, n - 1))
+    return bool(mean > bound * np.sqrt(variance / n))

@@ -21,13 +21,12 @@ from skae.training._fit import (
     drop_superfluous_components,
     fitted_attributes,
     improves_on_pca,
-    is_significantly_lower,
     resume_run,
     run_from_fitted,
     training_attributes,
 )
 from skae.training._objective import Objective
-from skae.training._run import TrainingRun
+from skae.training._run import TrainingRun, is_significantly_lower
 
 RNG = np.random.default_rng(0)
 

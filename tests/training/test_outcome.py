@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from parts import NUMERIC_LOSSES, quick
 from runs import curve, gaussian
+from scipy import sparse
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 
@@ -275,7 +276,11 @@ def test_a_count_that_is_zero_in_the_first_rows_is_learned_later():
     assert reconstruction[:, 3].mean() > 1
 
 
-@pytest.mark.parametrize("rows", [np.ones((9, 8)), plane()[:1]], ids=["equal", "one"])
+@pytest.mark.parametrize(
+    "rows",
+    [np.ones((9, 8)), plane()[:1], sparse.csr_array(np.ones((9, 8)))],
+    ids=["equal", "one", "sparse"],
+)
 def test_equal_rows_cannot_be_the_first(rows):
     model = AutoencoderTransformer(2)
     with pytest.raises(ValueError, match=r"first call of partial_fit .* all equal"):
