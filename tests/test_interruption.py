@@ -116,6 +116,8 @@ def interrupt_until(has_ended):
         _thread.interrupt_main()
 
 
+# An interrupt in a callback of the garbage collector is ignored, with this warning.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_ctrl_c_at_any_moment_ends_the_fit_with_a_consistent_model(X, keyboard):
     rng = np.random.default_rng(0)
     n_threads = torch.get_num_threads()
