@@ -235,7 +235,7 @@ class AutoencoderTransformer(
     n_iter_no_change : "auto" or int, default="auto"
         Number of epochs without a decrease of the validation loss, or of the training
         loss if there are no validation rows, after which training stops. "auto" is a
-        quarter of all epochs, or a twelfth with cross-validation, but at least 8.
+        quarter of all epochs, or a sixteenth with cross-validation, but at least 8.
 
     tol : float, default=0.0
         The smallest decrease of the loss that counts as an improvement, as a share of

@@ -13,6 +13,8 @@ from skae._sklearn import Interval, StrOptions
 from skae.networks._base import Network
 from skae.networks._layers import ACTIVATIONS, Dropout, HeLinear
 
+WIDTH_PER_ROOT = 20  # of the number of features
+MIN_WIDTH, MAX_WIDTHS = 64, {0: 128, 2000: 256}  # from this number of rows on
 MAX_FEATURES = 256  # rows with more features are wide
 ROWS_PER_SCORE = 16  # more scores explain more variance, but few rows overfit them
 MIN_SCORES, MAX_SCORES = 32, 256
@@ -63,6 +65,13 @@ class FullyConnected(nn.Module):
         return self.output(x)
 
 
+def default_width(n_features: int, n_samples: int) -> int:
+    """Return the number of units of a hidden layer."""
+    width = 2 ** round(np.log2(WIDTH_PER_ROOT * n_features**0.5))
+    widest = max(w for rows, w in MAX_WIDTHS.items() if n_samples >= rows)
+    return int(np.clip(width, MIN_WIDTH, widest))
+
+
 def default_n_scores(n_components: int, n_samples: int) -> int:
     """Return the number of principal scores that replace wide rows."""
     n_scores = 2 ** round(np.log2(n_samples / ROWS_PER_SCORE))
@@ -83,8 +92,9 @@ class MLP(Network):
     ----------
     hidden_layer_sizes : "auto" or tuple of int, default="auto"
         Units of the encoder's hidden layers; the decoder has the same in reverse. With
-        "auto", two layers of 128 units for fewer than 2000 rows, else two of 256. With
-        `()`, encoder and decoder are linear.
+        "auto", two layers of as many units as the power of two closest to 20 times the
+        root of `n_features`, but at least 64, and at most 128 for fewer than 2000 rows
+        or 256 for more. With `()`, encoder and decoder are linear.
 
     activation : {"relu", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus", \
             "tanh", "sigmoid", "identity"}, default="silu"
@@ -168,7 +178,7 @@ class MLP(Network):
         self._validate_params()
         hidden = self.hidden_layer_sizes
         if hidden == "auto":
-            hidden = (128, 128) if n_samples < 2000 else (256, 256)
+            hidden = (default_width(n_features, n_samples),) * 2
         if not all(isinstance(size, Integral) and size > 0 for size in hidden):
             raise ValueError(
                 f"Got hidden_layer_sizes={hidden!r}, but expected 'auto' or a tuple of "

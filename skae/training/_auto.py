@@ -22,7 +22,7 @@ from skae.training._optimizers import OptimizerSpec, as_optimizer
 
 CROSS_VALIDATION_ROWS = 700  # on a part of fewer rows, the comparison has no power
 MIN_VALIDATION_ROWS = 10  # on fewer, the comparison with PCA has no power
-MAX_FLOAT64_ROWS = 500  # up to here float64 takes no longer than float32
+FULL_BATCH_ROWS = 64  # up to here a step uses all rows, in float64
 N_STEPS = {0: 1500, 1000: 3000, 10_000: 4000}  # from this number of rows on
 PENALTY_ALPHA = 1e-4
 BFLOAT16_CAPABILITIES = ("avx512_bf16", "amx_bf16", "bf16")
@@ -61,7 +61,9 @@ def default_recipe(n_rows: int, validation_fraction: float = 0.1) -> Recipe:
     n_validation = int(np.clip(round(validation_fraction * n_rows), 100, 1000))
     n_validation = min(n_validation, n_rows // 4)
     return Recipe(
-        batch_size=64 if n_rows <= 64 else int(np.clip(power_of_two, 32, 256)),
+        batch_size=64
+        if n_rows <= FULL_BATCH_ROWS
+        else int(np.clip(power_of_two, 32, 256)),
         n_steps=max(steps for rows, steps in N_STEPS.items() if n_rows >= rows),
         alpha=min(1.0, 500 / n_rows),
         n_validation=n_validation if n_validation >= MIN_VALIDATION_ROWS else 0,
@@ -212,8 +214,9 @@ def resolve_params(
         device = "mps" if torch.backends.mps.is_available() else "cpu"
         device = "cuda" if torch.cuda.is_available() else device
     if precision == "auto":
-        # Up to 500 rows float64 takes no longer than float32. "mps" has none.
-        is_small = float_dtype(data.X) == np.float64 and n_rows <= MAX_FLOAT64_ROWS
+        # In a full batch integer weights equal repeated rows; float32 would round the
+        # two differently. "mps" has no float64.
+        is_small = float_dtype(data.X) == np.float64 and n_rows <= FULL_BATCH_ROWS
         precision = "float64" if is_small and device != "mps" else "float32"
     elif precision == "bfloat16":
         check_bfloat16(device)
@@ -232,7 +235,7 @@ def resolve_params(
     n_iter_no_change = params["n_iter_no_change"]
     if n_iter_no_change == "auto":
         # The mean curve of all folds is smooth, and each epoch costs several.
-        n_iter_no_change = max(8, max_iter // (12 if folds else 4))
+        n_iter_no_change = max(8, max_iter // (16 if folds else 4))
     alpha = params["alpha"]
     if alpha == "auto":
         alpha = recipe.alpha if optimizer.decoupled else PENALTY_ALPHA

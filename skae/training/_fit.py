@@ -29,7 +29,8 @@ from skae.training._trainer import (
     warmup_cosine,
 )
 
-REFIT_ROWS = 5000  # below this number, the model is fitted again on all rows
+REFIT_ROWS = 5000  # below this number, the model is fitted on all rows at the end
+REFIT_SHARE = 0.25  # of the epochs, for the last ones on all rows
 SHRINKAGE_ROWS = 10_000  # on which the decoder's shrinkage is selected
 SUMMARY_ROWS = 500  # on which shrinkages and explained shares are computed
 SUMMARY_DECODINGS = 10_000  # rows times prefixes: fewer rows for many prefixes
@@ -101,9 +102,9 @@ def fit_model(
             run.revert_if_worse()
         elif not improves_on_pca(run):
             run.revert_to_start()
-            runs.append(start_refit(run, data, params, n_epochs=0))
+            runs.append(refit_from_pca(run, data, params, n_epochs=0))
         elif data.X.shape[0] < REFIT_ROWS and not (run.stopped or run.diverged):
-            runs.append(start_refit(run, data, params, run.best_iter))
+            runs.append(start_refit(run, data, params))
         if params.share is not None:
             drop_superfluous_components(runs, params)
         for refit in runs[1:]:
@@ -166,16 +167,39 @@ def start_folds(data: TrainingData, params: ResolvedParams) -> CrossValidation:
 
 
 def start_refit(
-    run: TrainingRun, data: TrainingData, params: ResolvedParams, n_epochs: int
+    run: TrainingRun, data: TrainingData, params: ResolvedParams
 ) -> TrainingRun:
-    """Return a run on all rows, as long as `n_epochs` of the first run."""
+    """Return a run on all rows, from the best state or, after folds, from PCA."""
+    if params.folds:
+        # As many epochs, and so more steps: on few rows this has lower errors than as
+        # many steps.
+        return refit_from_pca(run, data, params, run.best_iter)
+    pca = PCASolution(run.pca.mean, run.pca.scale)
+    model = run.best_model(copied=True)
     run.free_buffers()
-    all_rows = replace(params, validation_index=np.empty(0, dtype=int))
-    refit = start_at_pca(data, all_rows)
-    # Unlike in the first run, the learning rate reaches zero at the end.
-    refit.schedule_epochs(run.n_refit_epochs(n_epochs, refit.trainer.n_batches))
+    refit = start_run(model, pca, data, on_all_rows(params))
+    n_steps = REFIT_SHARE * run.best_iter * run.trainer.n_batches
+    refit.schedule_epochs(max(1, round(n_steps / refit.trainer.n_batches)))
+    refit.n_scheduled = 0  # the regularizer has its full strength already
     refit.search = run
     return refit
+
+
+def refit_from_pca(
+    run: TrainingRun, data: TrainingData, params: ResolvedParams, n_epochs: int
+) -> TrainingRun:
+    """Return a run of `n_epochs` on all rows, from PCA of all rows."""
+    run.free_buffers()
+    refit = start_at_pca(data, on_all_rows(params))
+    # Unlike in the first run, the learning rate reaches zero at the end.
+    refit.schedule_epochs(n_epochs)
+    refit.search = run
+    return refit
+
+
+def on_all_rows(params: ResolvedParams) -> ResolvedParams:
+    """Return the parameters without validation rows."""
+    return replace(params, validation_index=np.empty(0, dtype=int))
 
 
 def start_run(

@@ -129,7 +129,10 @@ class Objective:
         Inputs are corrupted as in training, and the loss is the mean over several draws
         of the noise. Noise and regularizer draw the same numbers at every call.
         """
-        model, losses = self.model.eval(), []
+        model, losses = self.model, []
+        # A switch visits all modules, which takes as long as a small batch.
+        if model.training:
+            model.eval()
         generator = validation_generator(model.offset)
         for rows, weights in batches.blocks():
             inputs, target = model.adapter.inputs(rows), self.target(rows)

@@ -251,10 +251,6 @@ class TrainingRun:
         losses_at_start = objective.validation_losses(rows)
         return is_significantly_lower(losses, losses_at_start, rows.weight.cpu())
 
-    def n_refit_epochs(self, n_epochs: int, n_batches: int) -> int:
-        """Return the number of refit epochs of `n_batches` that has as many steps."""
-        return round(n_epochs * self.trainer.n_batches / n_batches)
-
     def best_model(self, copied: bool) -> Autoencoder:
         """Return the fitted model, in its best state.
 

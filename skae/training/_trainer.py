@@ -92,7 +92,10 @@ class Trainer:
         self.gradient: Callable = (
             _manual_step.manual_gradient(objective) or self.autograd
         )
-        if self.gradient == self.autograd or not objective.model.noise.is_noop:
+        # The modules of a manual step behave alike in training and evaluation.
+        is_manual = self.gradient != self.autograd and objective.model.noise.is_noop
+        self.needs_training_mode = not is_manual
+        if not is_manual:
             objective.detect_global_rng(batches)
         if objective.uses_global_rng:  # which only autograd's objective handles
             self.gradient = self.autograd
@@ -121,7 +124,8 @@ class Trainer:
         row_share = len(self.batches.rows) / n_batches / self.full_rate_rows
         last_step = self.n_steps + n_epochs * n_batches
         for _ in range(n_epochs):
-            self.objective.model.train()
+            if self.needs_training_mode:
+                self.objective.model.train()
             losses = []
             # Drawn before the steps, whose noise uses the same generator.
             batches = self.batches.shuffled(n_batches, generator)

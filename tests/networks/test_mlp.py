@@ -23,9 +23,21 @@ def test_encoder_and_decoder_are_mirror_images(sizes, activation):
     assert shapes == mirrored[::-1]
 
 
-@pytest.mark.parametrize(("n_samples", "width"), [(1999, 128), (2000, 256)])
-def test_auto_is_wider_for_more_rows(n_samples, width):
-    encoder, _ = MLP()(5, 2, n_samples=n_samples)
+@pytest.mark.parametrize(
+    ("n_features", "n_samples", "width"),
+    [
+        (1, 1999, 64),
+        (20, 1999, 64),
+        (21, 1999, 128),
+        (1000, 1999, 128),
+        (20, 2000, 64),
+        (81, 2000, 128),
+        (82, 2000, 256),
+        (1000, 10**6, 256),
+    ],
+)
+def test_auto_is_wider_for_more_features_and_rows(n_features, n_samples, width):
+    encoder, _ = MLP()(n_features, 1, n_samples=n_samples)
     assert [layer.out_features for layer in encoder.hidden] == [width, width]
 
 

@@ -12,7 +12,7 @@ from runs import curve, data_of, fit, gaussian, params_of, start, train_all
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 
-from skae import MLP, MMD, AutoencoderTransformer
+from skae import MLP, MMD, AutoencoderTransformer, Variational
 from skae.model._config import linear_maps
 from skae.training import _fit
 from skae.training._fit import (
@@ -200,12 +200,40 @@ def test_below_5000_rows_the_network_is_fitted_again_on_all_rows(
         assert len(result.runs[1].trainer.batches.rows) == n_rows
 
 
-def test_the_refit_takes_as_many_steps_as_the_best_epoch_of_the_first_run():
+def test_the_refit_takes_a_quarter_of_the_steps_up_to_the_best_epoch():
     result = fit(data_of(curve(800)), max_iter=20, batch_size=30)
     first, refit = result.runs
     assert first.best_iter > 0
-    n_epochs = first.best_iter * first.trainer.n_batches / refit.trainer.n_batches
-    assert len(refit.loss_curve) == round(n_epochs)
+    n_steps = first.best_iter * first.trainer.n_batches / 4
+    assert len(refit.loss_curve) == round(n_steps / refit.trainer.n_batches)
+
+
+def test_the_refit_starts_at_the_best_epoch():
+    starts = []
+
+    def train(run):
+        if is_refit(run):
+            starts.append(run.state.start)
+        train_all(run)
+
+    first, refit = fit(data_of(curve(800)), train, max_iter=20).runs
+    for start, best in zip(starts[0], first.state.best, strict=True):
+        torch.testing.assert_close(start, best, rtol=0, atol=0)
+    assert refit.pca.mean is first.pca.mean
+
+
+def test_the_penalty_has_its_full_strength_in_the_refit():
+    factors = []
+
+    def train(run):
+        while run.has_next:
+            run.train_epoch()
+            if is_refit(run):
+                factors.append(run.model.regularizer.beta_factor)
+
+    variational = Variational(warm_up=1.0)
+    fit(data_of(curve(800)), train, max_iter=20, regularizer=variational)
+    assert set(factors) == {1.0}
 
 
 def test_the_refit_takes_as_many_epochs_as_were_best_in_a_cross_validation():

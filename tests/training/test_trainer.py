@@ -122,7 +122,7 @@ def test_epochs_train_the_model():
 
 
 def test_epochs_are_in_training_mode_and_gradients_are_not_recorded_between_them():
-    trainer = trainer_of()
+    trainer = trainer_of(network=MLP((8,), dropout=0.1))
     trainer.objective.model.eval()
     next(trainer.epochs(1))
     assert trainer.objective.model.training
