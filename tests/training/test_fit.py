@@ -217,8 +217,8 @@ def test_the_refit_starts_at_the_best_epoch():
         train_all(run)
 
     first, refit = fit(data_of(curve(800)), train, max_iter=20).runs
-    for start, best in zip(starts[0], first.state.best, strict=True):
-        torch.testing.assert_close(start, best, rtol=0, atol=0)
+    for tensor, best in zip(starts[0], first.state.best, strict=True):
+        torch.testing.assert_close(tensor, best, rtol=0, atol=0)
     assert refit.pca.mean is first.pca.mean
 
 
