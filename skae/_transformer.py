@@ -224,7 +224,7 @@ class AutoencoderTransformer(
         most 1000. Below 700 rows it selects the epoch by 5-fold cross-validation. If
         the network is not significantly better than PCA on the validation rows, the
         fitted model is PCA of all rows. Otherwise, below 5000 rows, the network is
-        fitted again on all rows, unless a callback has stopped training. There is no
+        trained further on all rows, unless a callback has stopped training. There is no
         comparison with PCA and no cross-validation for a regularizer with a prior, with
         `X_val`, and with `warm_start`. Then "auto" uses at most a quarter of the rows,
         and none if fewer than 10 are left.
@@ -312,9 +312,9 @@ class AutoencoderTransformer(
         the largest.
 
     best_iter_ : int
-        The epoch from which the fitted model is taken, or for how many epochs it is
-        fitted again on all rows (without cross-validation, epochs of as many steps):
-        the one of lowest validation loss, `validation_loss_curve_[best_iter_ - 1]`. 0
+        The epoch of lowest validation loss, `validation_loss_curve_[best_iter_ - 1]`.
+        The fitted model is that of this epoch, trained further on all rows if there was
+        a refit; after a cross-validation it is fitted on all rows for as many epochs. 0
         is the start: PCA.
 
     n_iter_ : int
