@@ -402,12 +402,14 @@ def test_the_first_and_last_rows_are_reconstructions(n_steps, model, X):
 
 
 def test_the_path_of_pca_is_straight(X):
-    path = quick(max_iter=0).fit(X).interpolate(X[0], X[1], n_steps=3)
+    path = (
+        quick(max_iter=0, precision="float64").fit(X).interpolate(X[0], X[1], n_steps=3)
+    )
     np.testing.assert_allclose(path[1], path[[0, 2]].mean(axis=0), rtol=1e-9)
 
 
 def test_the_codes_of_the_path_are_evenly_spaced(X):
-    model = quick(max_iter=0).fit(X)
+    model = quick(max_iter=0, precision="float64").fit(X)
     codes = model.transform(model.interpolate(X[0], X[1], n_steps=5))
     np.testing.assert_allclose(np.diff(codes, n=2, axis=0), 0, atol=1e-9)
 

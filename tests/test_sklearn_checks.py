@@ -62,7 +62,8 @@ FEW_OPTIONS = [
     {"noise": Half()},
     {"regularizer": Variational()},
     {"n_components": 0.9},
-    {"early_stopping": True, "learning_rate": 1e-9},  # ends as PCA of all rows
+    # Ends as PCA of all rows.
+    {"early_stopping": True, "learning_rate": 1e-9, "precision": "float64"},
 ]
 OTHER_OPTIONS = [
     {"network": MLP(())},
