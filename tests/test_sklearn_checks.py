@@ -63,7 +63,7 @@ FEW_OPTIONS = [
     {"regularizer": Variational()},
     {"n_components": 0.9},
     # Ends as PCA of all rows.
-    {"early_stopping": True, "learning_rate": 1e-9, "precision": "float64"},
+    {"early_stopping": True, "learning_rate": 1e-30, "precision": "float64"},
 ]
 OTHER_OPTIONS = [
     {"network": MLP(())},
