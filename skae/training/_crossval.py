@@ -3,15 +3,14 @@
 from hashlib import blake2b
 
 import numpy as np
-from scipy import stats
 
 from skae.data._rows import dense
-from skae.training._run import TrainingRun
+from skae.training._run import LEVEL, TrainingRun, t_bound, winsorize
 from skae.training._trainer import warmup_cosine
 
 N_FOLDS, MIN_DISTINCT_ROWS = 5, 10
 # Of the test against PCA. Few rows may lack the outliers.
-LEVEL, LEVEL_OF_FEW_ROWS, FEW_ROWS = 0.025, 0.01, 150
+LEVEL_OF_FEW_DISTINCT_ROWS, FEW_DISTINCT_ROWS = 0.01, 150
 
 
 def distinct_rows(X) -> np.ndarray:
@@ -155,11 +154,28 @@ class CrossValidation(TrainingRun):
         self.others = []
 
     def improves_on_start(self) -> bool:
-        """Return whether the loss is significantly lower than at the start."""
-        gains = self.start_losses - self.losses_of_others
-        t = corrected_t(gains, self.weight, self.n_distinct, len(self.units))
-        level = LEVEL_OF_FEW_ROWS if self.n_distinct < FEW_ROWS else LEVEL
-        return self.best_iter > 0 and t > stats.t.ppf(1 - level, self.n_distinct - 1)
+        """Return whether the loss is significantly lower than at the start.
+
+        The mean in the unit of the data must be lower, and the t-test on the winsorized
+        relative gains significant.
+        """
+        gains, n = self.start_losses - self.losses_of_others, self.n_distinct
+        limited, share = winsorize(gains, self.weight)
+        t = corrected_t(limited, self.weight, n, len(self.units))
+        level = LEVEL_OF_FEW_DISTINCT_ROWS if n < FEW_DISTINCT_ROWS else LEVEL
+        is_lower = self.best_iter > 0 and self.gain_in_data_unit(gains) > 0
+        return is_lower and t > t_bound(level, n, share)
+
+    def gain_in_data_unit(self, gains: np.ndarray) -> float:
+        """Return the mean of gains relative to PCA's loss, in the unit of the data.
+
+        The means of relative gains and of gains may differ in sign: PCA's loss is large
+        in the fold of an extreme row, so that its relative gain is small.
+        """
+        power = self.model.loss.power
+        scales = np.array([run.pca.scale for run in self.runs])
+        units = self.units * (scales / scales[0]) ** power
+        return float(np.average(gains * units[self.fold], weights=self.weight))
 
 
 def corrected_t(gains, weight, n_distinct: int, n_folds: int) -> float:

@@ -16,7 +16,8 @@ from skae.training._trainer import Trainer, warmup_cosine
 EVALUATION_ROWS = 500  # training rows evaluated if there are no validation rows
 WORSENING = 0.01  # share of the null loss; less may be rounding
 # Significance levels of the t-test against PCA. Few rows may lack the outliers.
-LEVEL, LEVEL_OF_FEW_ROWS, FEW_ROWS = 0.025, 0.005, 50
+LEVEL, LEVEL_OF_FEW_VALIDATION_ROWS, FEW_VALIDATION_ROWS = 0.025, 0.005, 50
+WINSORIZED = 0.05  # share of the rows at each end whose gains are limited in the test
 DIVERGENCE = 10  # times the larger of the start's loss and the null loss
 
 
@@ -303,17 +304,55 @@ class TrainingRun:
 def is_significantly_lower(losses, reference, weight) -> bool:
     """Return whether the mean loss of rows is lower than a reference, by a t-test.
 
-    A one-sided paired t-test on the differences, at a level of 2.5 %, or of 0.5 % for
-    fewer than 50 rows.
+    The mean must be lower, and a one-sided paired t-test on the winsorized differences
+    significant, at a level of 2.5 %, or of 0.5 % for fewer than 50 rows.
 
     Parameters
     ----------
     losses, reference, weight : array-like of shape (n_samples,)
         Losses of the same rows, and the weights of the rows.
     """
-    gain, n = reference - losses, len(losses)
-    mean = np.average(gain, weights=weight)
-    variance = np.average(np.square(gain - mean), weights=weight)
-    level = LEVEL_OF_FEW_ROWS if n < FEW_ROWS else LEVEL
-    bound = stats.t.ppf(1 - level, max(1, n - 1))
-    return bool(mean > bound * np.sqrt(variance / n))
+    gains, n = reference - losses, len(losses)
+    limited, share = winsorize(gains, weight)
+    mean = np.average(limited, weights=weight)
+    variance = np.average(np.square(limited - mean), weights=weight)
+    level = LEVEL_OF_FEW_VALIDATION_ROWS if n < FEW_VALIDATION_ROWS else LEVEL
+    bound = t_bound(level, n, share)
+    is_lower = np.average(gains, weights=weight) > 0
+    return bool(is_lower and mean > bound * np.sqrt(variance / n))
+
+
+def winsorize(gains, weight) -> tuple[np.ndarray, float]:
+    """Return gains limited to their quantiles of 5 % and 95 %, and the share within.
+
+    Otherwise a single row whose gain is as large as that of all others together makes
+    the variance so large that no mean is significant.
+
+    Parameters
+    ----------
+    gains, weight : array-like of shape (n_samples,)
+        The gain of each row, and its weight.
+
+    Returns
+    -------
+    limited : ndarray of shape (n_samples,)
+        The limited gains.
+
+    share : float
+        The share of the weight of rows that are not limited.
+    """
+    # Rounding of cumulative weights must not select another row.
+    q, options = WINSORIZED - 1e-9, {"weights": weight, "method": "inverted_cdf"}
+    low, high = np.quantile(gains, q, **options), -np.quantile(-gains, q, **options)
+    within = (low <= gains) & (gains <= high)
+    return np.clip(gains, low, high), float(np.average(within, weights=weight))
+
+
+def t_bound(level: float, n: int, share: float) -> float:
+    """Return the bound of the t-statistic of n winsorized values.
+
+    The quantile is that of `share * n - 1` degrees of freedom, divided by the share of
+    values within the limits, since the variance is underestimated (Dixon & Tukey 1968,
+    Approximate behavior of the distribution of Winsorized t, Technometrics 10).
+    """
+    return stats.t.ppf(1 - level, max(1, share * n - 1)) / share

@@ -146,11 +146,63 @@ def test_a_fold_of_loss_zero_at_the_start_is_valid():
 )
 def test_the_level_is_lower_for_few_rows(n_rows, t, improves, monkeypatch):
     run = scheduled(curve(n_rows))
-    run.best_iter = 1
+    run.best_iter, run.losses_of_others = 1, run.start_losses - 1
     monkeypatch.setattr(_crossval, "corrected_t", lambda *args: t)
     assert run.improves_on_start() == improves
     run.best_iter = 0
     assert not run.improves_on_start()
+
+
+def with_gains(run, gains):
+    """Set the relative gains of a run at its best epoch."""
+    run.best_iter, run.losses_of_others = 1, run.start_losses - gains
+    return run
+
+
+@pytest.mark.parametrize(
+    ("extreme", "others", "improves"),
+    [
+        (50, 0.5, True),  # a plain t-test has t < 1: the row dominates the variance
+        (-0.4, 0.5, True),  # the mean is still lower
+        (-0.6, 0.5, False),  # the mean is higher
+        (50, 0.0, False),  # only one row is better
+        (50, -0.5, False),  # all others are worse
+    ],
+)
+def test_a_single_row_does_not_decide_alone(extreme, others, improves):
+    gains = others + np.arange(200) % 2 - 0.5
+    gains[0] = extreme * 200
+    run = scheduled(curve(200))
+    run.units[:] = 1
+    assert with_gains(run, gains).improves_on_start() == improves
+
+
+@pytest.mark.parametrize(("extreme", "improves"), [(1, True), (1000, False)])
+def test_the_mean_in_the_unit_of_the_data_must_be_lower(extreme, improves):
+    X = curve(200)
+    X[0] *= extreme
+    run = scheduled(X)
+    gains = run.start_losses / 2
+    # Its share of the relative losses is at most that of its fold.
+    gains[run.start_losses.argmax()] *= -1
+    assert gains.mean() > 0
+    assert with_gains(run, gains).improves_on_start() == improves
+
+
+def test_gains_in_the_unit_of_the_data_are_those_of_the_squared_error():
+    X = curve(100)
+    X[0] *= 30
+    run = scheduled(X, precision="float64")
+    start, index = run.start_losses, np.concatenate(params_of(data_of(X)).folds)
+    errors = np.empty(100)
+    for fold in params_of(data_of(X)).folds:
+        pca = PCA(2).fit(np.delete(X, fold, axis=0))
+        residual = X[fold] - pca.inverse_transform(pca.transform(X[fold]))
+        errors[fold] = np.square(residual).sum(axis=1)
+    gains, others = start * RNG.random(100), start * RNG.random(100)
+    expected = (gains / start) @ errors[index] / ((others / start) @ errors[index])
+    ratio = run.gain_in_data_unit(gains) / run.gain_in_data_unit(others)
+    assert ratio == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("n_folds", [2, 5])

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from parts import NUMERIC_LOSSES, PRIORS, quick
 from runs import curve, data_of, fit, gaussian, params_of, start, train_all
+from scipy import stats
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 
@@ -26,14 +28,19 @@ from skae.training._fit import (
     training_attributes,
 )
 from skae.training._objective import Objective
-from skae.training._run import TrainingRun, is_significantly_lower
+from skae.training._run import (
+    TrainingRun,
+    is_significantly_lower,
+    t_bound,
+    winsorize,
+)
 
 RNG = np.random.default_rng(0)
 
 
 def rows_with_t(n, t):
-    """Return losses whose paired t-statistic against zeros is t."""
-    noise = RNG.standard_normal(n)
+    """Return losses whose paired t-statistic against zeros is t, without extremes."""
+    noise = np.arange(n) % 2.0
     noise = (noise - noise.mean()) / noise.std()
     return noise - t / np.sqrt(n)
 
@@ -64,6 +71,63 @@ def test_rows_of_little_weight_do_not_make_losses_lower():
     weight = np.where(np.arange(100) < 50, 1e-3, 2.0)
     assert is_significantly_lower(-gain, np.zeros(100), np.ones(100))
     assert not is_significantly_lower(-gain, np.zeros(100), weight)
+
+
+@pytest.mark.parametrize("n", [100, 1000])
+@pytest.mark.parametrize(
+    ("extreme", "others", "is_lower"),
+    [
+        (50, 0.5, True),  # a plain t-test has t = 1: the row dominates the variance
+        (-0.4, 0.5, True),  # the mean is still lower
+        (-0.6, 0.5, False),  # the mean is higher
+        (50, 0.0, False),  # only one row is better
+        (50, -0.5, False),  # all others are worse
+    ],
+)
+def test_a_single_row_does_not_decide_alone(n, extreme, others, is_lower):
+    gains = others - rows_with_t(n, 0)
+    gains[0] = extreme * n
+    losses, reference = np.maximum(-gains, 0), np.maximum(gains, 0)
+    assert is_significantly_lower(losses, reference, np.ones(n)) == is_lower
+
+
+def test_gains_are_limited_to_those_of_nine_tenths_of_the_rows():
+    gains = RNG.permutation(np.arange(100.0))
+    limited, share = winsorize(gains, np.ones(100))
+    # 5 rows at each end have the gain of the last one of them.
+    assert_array_equal(limited, np.clip(gains, 4, 95))
+    assert share == pytest.approx(0.92)
+
+
+@pytest.mark.parametrize("n", [2, 10, 20])
+def test_gains_of_up_to_20_rows_are_not_limited(n):
+    gains = RNG.standard_normal(n)
+    limited, share = winsorize(gains, np.ones(n))
+    assert_array_equal(limited, gains)
+    assert share == 1
+
+
+@pytest.mark.parametrize("unit", [1, 0.1, 1 / 3])
+def test_limits_for_integer_weights_are_those_of_repeated_rows(unit):
+    for n in range(2, 60):
+        gains, weight = RNG.standard_normal(n), RNG.integers(1, 5, n)
+        limited, share = winsorize(gains, weight * unit)
+        repeated = winsorize(gains.repeat(weight), np.ones(weight.sum()))
+        assert_array_equal(limited.repeat(weight), repeated[0])
+        assert share == pytest.approx(repeated[1])
+
+
+@pytest.mark.parametrize("df", [None, 3])
+def test_a_better_mean_is_rarely_significant_by_chance(df):
+    draw = RNG.standard_normal if df is None else partial(RNG.standard_t, df)
+    zeros, weight = np.zeros(100), np.ones(100)
+    found = [is_significantly_lower(draw(size=100), zeros, weight) for _ in range(2000)]
+    assert np.mean(found) == pytest.approx(0.025, abs=0.012)
+
+
+def test_the_bound_without_limited_rows_is_the_quantile():
+    assert t_bound(0.025, 50, 1.0) == pytest.approx(stats.t.ppf(0.975, 49))
+    assert t_bound(0.025, 1, 1.0) == pytest.approx(stats.t.ppf(0.975, 1))
 
 
 def worsen(run):
