@@ -94,6 +94,7 @@ def fit_model(
     runs = [run]
     schedule = warmup_constant if params.warm_start else warmup_cosine
     run.schedule_epochs(params.max_iter, schedule, params.n_iter_no_change, params.tol)
+    n_epochs = None  # of the refit on all rows
     try:
         train(run)
         if params.warm_start or not params.holds_out_rows:
@@ -101,11 +102,13 @@ def fit_model(
             run.revert_if_worse()
         elif not improves_on_pca(run):
             run.revert_to_start()
-            runs.append(start_refit(run, data, params, n_epochs=0))
+            n_epochs = 0
         elif data.X.shape[0] < REFIT_ROWS and not (run.stopped or run.diverged):
-            runs.append(start_refit(run, data, params, run.best_iter))
+            n_epochs = run.best_iter
         if params.share is not None:
-            drop_superfluous_components(runs, params)
+            drop_superfluous_components(run, params)
+        if n_epochs is not None:
+            runs.append(start_refit(run, data, params, n_epochs))
         for refit in runs[1:]:
             train(refit)
             refit.revert_if_worse()
@@ -127,7 +130,7 @@ def continue_fit(
         train(run)
         run.revert_if_worse()
         if params.share is not None:
-            drop_superfluous_components([run], params)
+            drop_superfluous_components(run, params)
     except KeyboardInterrupt as interrupt:
         return FitResult(run, (run,), params, interrupt)
     return FitResult(run, (run,), params)
@@ -168,10 +171,16 @@ def start_folds(data: TrainingData, params: ResolvedParams) -> CrossValidation:
 def start_refit(
     run: TrainingRun, data: TrainingData, params: ResolvedParams, n_epochs: int
 ) -> TrainingRun:
-    """Return a run on all rows, as long as `n_epochs` of the first run."""
+    """Return a run on all rows, as long as `n_epochs` of the first run.
+
+    The components that the first run drops are zero in training as well, so that only
+    the others are trained.
+    """
     run.free_buffers()
-    all_rows = replace(params, validation_index=np.empty(0, dtype=int))
+    config = replace(params.config, n_dropped=run.n_dropped)
+    all_rows = replace(params, config=config, validation_index=np.empty(0, dtype=int))
     refit = start_at_pca(data, all_rows)
+    refit.n_dropped = run.n_dropped
     # Unlike in the first run, the learning rate reaches zero at the end.
     refit.schedule_epochs(run.n_refit_epochs(n_epochs, refit.trainer.n_batches))
     refit.search = run
@@ -263,14 +272,11 @@ def improves_on_pca(run: TrainingRun) -> bool:
     return run.improves_on_start()
 
 
-def drop_superfluous_components(runs: list[TrainingRun], params) -> None:
+def drop_superfluous_components(run: TrainingRun, params: ResolvedParams) -> None:
     """Drop the last components, if the others explain the requested share."""
-    run = runs[0]
     run.state.load(run.state.best)
     k = params.config.n_components
-    n_dropped = k - n_components_for_share(run, params.share, k)
-    for each in runs:
-        each.n_dropped = n_dropped
+    run.n_dropped = k - n_components_for_share(run, params.share, k)
 
 
 def n_components_for_share(run: TrainingRun, share: float, k: int) -> int:
