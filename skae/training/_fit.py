@@ -95,6 +95,7 @@ def fit_model(
     runs = [run]
     schedule = warmup_constant if params.warm_start else warmup_cosine
     run.schedule_epochs(params.max_iter, schedule, params.n_iter_no_change, params.tol)
+    start = None  # of the refit on all rows
     try:
         train(run)
         if params.warm_start or not params.holds_out_rows:
@@ -102,11 +103,13 @@ def fit_model(
             run.revert_if_worse()
         elif not improves_on_pca(run):
             run.revert_to_start()
-            runs.append(refit_from_pca(run, data, params, n_epochs=0))
+            start = partial(refit_from_pca, n_epochs=0)
         elif data.X.shape[0] < REFIT_ROWS and not (run.stopped or run.diverged):
-            runs.append(start_refit(run, data, params))
+            start = start_refit
         if params.share is not None:
-            drop_superfluous_components(runs, params)
+            drop_superfluous_components(run, params)
+        if start is not None:
+            runs.append(start(run, data, params))
         for refit in runs[1:]:
             train(refit)
             refit.revert_if_worse()
@@ -128,7 +131,7 @@ def continue_fit(
         train(run)
         run.revert_if_worse()
         if params.share is not None:
-            drop_superfluous_components([run], params)
+            drop_superfluous_components(run, params)
     except KeyboardInterrupt as interrupt:
         return FitResult(run, (run,), params, interrupt)
     return FitResult(run, (run,), params)
@@ -169,7 +172,11 @@ def start_folds(data: TrainingData, params: ResolvedParams) -> CrossValidation:
 def start_refit(
     run: TrainingRun, data: TrainingData, params: ResolvedParams
 ) -> TrainingRun:
-    """Return a run on all rows, from the best state or, after folds, from PCA."""
+    """Return a run on all rows, from the best state or, after folds, from PCA.
+
+    The components that the first run drops are zero in training as well, so that only
+    the others are trained.
+    """
     if params.folds:
         # As many epochs, and so more steps: on few rows this has lower errors than as
         # many steps.
@@ -178,6 +185,7 @@ def start_refit(
     model = run.best_model(copied=True)
     run.free_buffers()
     refit = start_run(model, pca, data, on_all_rows(params))
+    refit.n_dropped = run.n_dropped
     n_steps = REFIT_SHARE * run.best_iter * run.trainer.n_batches
     refit.schedule_epochs(max(1, round(n_steps / refit.trainer.n_batches)))
     refit.n_scheduled = 0  # the regularizer has its full strength already
@@ -190,7 +198,9 @@ def refit_from_pca(
 ) -> TrainingRun:
     """Return a run of `n_epochs` on all rows, from PCA of all rows."""
     run.free_buffers()
-    refit = start_at_pca(data, on_all_rows(params))
+    config = replace(params.config, n_dropped=run.n_dropped)
+    refit = start_at_pca(data, replace(on_all_rows(params), config=config))
+    refit.n_dropped = run.n_dropped
     # Unlike in the first run, the learning rate reaches zero at the end.
     refit.schedule_epochs(n_epochs)
     refit.search = run
@@ -287,14 +297,11 @@ def improves_on_pca(run: TrainingRun) -> bool:
     return run.improves_on_start()
 
 
-def drop_superfluous_components(runs: list[TrainingRun], params) -> None:
+def drop_superfluous_components(run: TrainingRun, params: ResolvedParams) -> None:
     """Drop the last components, if the others explain the requested share."""
-    run = runs[0]
     run.state.load(run.state.best)
     k = params.config.n_components
-    n_dropped = k - n_components_for_share(run, params.share, k)
-    for each in runs:
-        each.n_dropped = n_dropped
+    run.n_dropped = k - n_components_for_share(run, params.share, k)
 
 
 def n_components_for_share(run: TrainingRun, share: float, k: int) -> int:

@@ -14,7 +14,7 @@ from scipy import stats
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 
-from skae import MLP, MMD, AutoencoderTransformer, Variational
+from skae import MLP, MMD, AutoencoderTransformer, Sparse, Variational
 from skae.model._config import linear_maps
 from skae.training import _fit
 from skae.training._fit import (
@@ -401,13 +401,13 @@ def with_shares(run, *shares):
 @pytest.mark.parametrize(
     ("share", "n_dropped"), [(0.4, 3), (0.5, 3), (0.6, 2), (0.8, 1), (0.99, 0)]
 )
-def test_components_beyond_the_share_are_dropped_in_every_run(share, n_dropped):
+def test_components_beyond_the_share_are_dropped(share, n_dropped):
     data = data_of(gaussian())
     params = replace(params_of(data, n_components=4), share=share)
-    runs = [start(data, n_components=4) for _ in range(2)]
-    with_shares(runs[0], 0.5, 0.7, 0.85, 0.95)
-    drop_superfluous_components(runs, params)
-    assert [run.n_dropped for run in runs] == [n_dropped] * 2
+    run = start(data, n_components=4)
+    with_shares(run, 0.5, 0.7, 0.85, 0.95)
+    drop_superfluous_components(run, params)
+    assert run.n_dropped == n_dropped
 
 
 def test_components_are_dropped_from_the_refit_as_well(monkeypatch):
@@ -417,6 +417,22 @@ def test_components_are_dropped_from_the_refit_as_well(monkeypatch):
     k = result.params.config.n_components
     assert len(result.runs) == 2
     assert [run.n_dropped for run in result.runs] == [k - 1] * 2
+
+
+@pytest.mark.parametrize("regularizer", [None, Sparse(0.01), Variational()])
+def test_the_refit_is_trained_without_the_dropped_components(monkeypatch, regularizer):
+    shares = np.array([0.95, 0.97, 0.99])
+    monkeypatch.setattr(Objective, "explained_shares", lambda *args: shares)
+    options = {"n_components": 0.94, "max_iter": 20, "regularizer": regularizer}
+    refit = fit(data_of(curve()), **options).runs[1]
+    k, trained = refit.model.n_components, refit.state.best
+    assert refit.trainer.objective.model.n_dropped == k - 1 > 0
+    # No gradient reaches the outputs of the encoder that are dropped.
+    refit.state.load(trained)
+    axes = refit.model.encoder.axes[1:].clone()
+    refit.state.load(refit.state.start)
+    assert torch.equal(axes, refit.model.encoder.axes[1:])
+    assert len(refit.loss_curve) > 0
 
 
 def test_the_share_of_explained_loss_decides_the_number_of_components():
