@@ -166,7 +166,8 @@ class AutoencoderTransformer(
 
     init : {"pca", "random"}, default="pca"
         Start at PCA's solution, or leave out the skip connections and start at random
-        weights.
+        weights. The decoder's last layer is then zero, so that the mean is
+        reconstructed, except in networks of your own.
 
     loss : str, CrossEntropy or callable, default="squared_error"
         The reconstruction loss, averaged over features and samples:
@@ -199,9 +200,10 @@ class AutoencoderTransformer(
 
     learning_rate : float, default=3e-3
         The largest step size. It is reached after the first 5 % of the steps, but at
-        least 20, and decreases to zero along a cosine. With `partial_fit` or
-        `warm_start`, it is constant after 20 steps, and proportional to the number of
-        rows in a step below 64 rows. "lbfgs" ignores it.
+        least 20, and decreases to zero along a cosine. With ``init="random"`` it is
+        constant after 20 steps, and decreases to zero in the last 20 % of the steps.
+        With `partial_fit` or `warm_start`, it is constant after 20 steps, and
+        proportional to the number of rows in a step below 64 rows. "lbfgs" ignores it.
 
     alpha : "auto" or float, default="auto"
         Strength of the penalty on the networks' weight matrices. Skip connections are

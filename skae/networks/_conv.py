@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from skae._sklearn import Interval, StrOptions
 from skae.networks._base import Network, check_n_entries
-from skae.networks._layers import ACTIVATIONS, HeLinear
+from skae.networks._layers import ACTIVATIONS, HeLinear, zero_output_
 
 # Keys are the number of dimensions along which a kernel slides.
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d}
@@ -288,7 +288,7 @@ class Conv(Network):
             kernel_size=self.kernel_size,
             activation=self.activation,
         )
-        return spec.encoder(n_components), spec.decoder(n_components)
+        return spec.encoder(n_components), zero_output_(spec.decoder(n_components))
 
     def _check(self):
         self._validate_params()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from skae._sklearn import Interval, StrOptions
 from skae.networks._base import Network
-from skae.networks._layers import ACTIVATIONS, Dropout, HeLinear
+from skae.networks._layers import ACTIVATIONS, Dropout, HeLinear, zero_output_
 
 WIDTH_PER_ROOT = 20  # of the number of features
 MIN_WIDTH, MAX_WIDTHS = 64, {0: 128, 2000: 256}  # from this number of rows on
@@ -86,7 +86,8 @@ class MLP(Network):
     With hidden layers of `h_1, ..., h_m` units the encoder has layers
     `n_features -> h_1 -> ... -> h_m -> n_components` and the decoder
     `n_components -> h_m -> ... -> h_1 -> n_features`. Weights are drawn as by He et
-    al. [1]_.
+    al. [1]_, and those of the decoder's last layer are zero: before training, a network
+    alone reconstructs the mean.
 
     Parameters
     ----------
@@ -187,5 +188,5 @@ class MLP(Network):
         sizes = [n_features, *hidden, n_components]
         return (
             FullyConnected(sizes, self.activation, self.dropout),
-            FullyConnected(sizes[::-1], self.activation, self.dropout),
+            zero_output_(FullyConnected(sizes[::-1], self.activation, self.dropout)),
         )

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from skae._sklearn import Interval, StrOptions
 from skae.networks._base import Network, check_n_entries
-from skae.networks._layers import HeLinear, n_products
+from skae.networks._layers import HeLinear, n_products, zero_output_
 
 CELLS = {"gru": nn.GRU, "lstm": nn.LSTM}
 
@@ -187,10 +187,9 @@ class Recurrent(Network):
 
     def __call__(self, n_features, n_components, n_samples):
         shape = self.shaped((n_features,)).shape
-        return (
-            RecurrentEncoder(self._cell(shape[1]), shape, n_components),
-            RecurrentDecoder(self._cell(self.hidden_size), shape, n_components),
-        )
+        encoder = RecurrentEncoder(self._cell(shape[1]), shape, n_components)
+        decoder = RecurrentDecoder(self._cell(self.hidden_size), shape, n_components)
+        return encoder, zero_output_(decoder)
 
     def _cell(self, n_inputs):
         return CELLS[self.cell](

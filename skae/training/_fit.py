@@ -26,6 +26,7 @@ from skae.training._run import TrainingRun
 from skae.training._trainer import (
     Trainer,
     warmup_constant,
+    warmup_cooldown,
     warmup_cosine,
 )
 
@@ -93,7 +94,7 @@ def fit_model(
     """
     run = start_folds(data, params) if params.folds else start_at_pca(data, params)
     runs = [run]
-    schedule = warmup_constant if params.warm_start else warmup_cosine
+    schedule = schedule_of(params)
     run.schedule_epochs(params.max_iter, schedule, params.n_iter_no_change, params.tol)
     start = None  # of the refit on all rows
     try:
@@ -118,6 +119,13 @@ def fit_model(
         return FitResult(run, tuple(runs), params, interrupt)
     refit_failed = runs[-1].diverged or runs[-1].reverted
     return FitResult(run if refit_failed else runs[-1], tuple(runs), params)
+
+
+def schedule_of(params: ResolvedParams) -> Callable:
+    """Return the schedule of a run that starts at PCA, or at random weights."""
+    if params.warm_start:
+        return warmup_constant
+    return warmup_cosine if params.config.init == "pca" else warmup_cooldown
 
 
 def continue_fit(
@@ -202,7 +210,7 @@ def refit_from_pca(
     refit = start_at_pca(data, replace(on_all_rows(params), config=config))
     refit.n_dropped = run.n_dropped
     # Unlike in the first run, the learning rate reaches zero at the end.
-    refit.schedule_epochs(n_epochs)
+    refit.schedule_epochs(n_epochs, schedule_of(params))
     refit.search = run
     return refit
 

@@ -11,7 +11,7 @@ from skae.data._pca import PCASolution
 from skae.model._autoencoder import Autoencoder
 from skae.training._batches import Batches
 from skae.training._objective import set_generator
-from skae.training._trainer import Trainer, warmup_cosine
+from skae.training._trainer import Trainer, warmup_constant, warmup_cosine
 
 EVALUATION_ROWS = 500  # training rows evaluated if there are no validation rows
 WORSENING = 0.01  # share of the null loss; less may be rounding
@@ -146,7 +146,7 @@ class TrainingRun:
         self.epochs = self.trainer.epochs(n_epochs, schedule)
         self.n_remaining, self.n_no_change = n_epochs, 0
         # Without an end of the schedule there is no progress: it counts as complete.
-        self.n_scheduled = n_epochs if schedule is warmup_cosine else 0
+        self.n_scheduled = 0 if schedule is warmup_constant else n_epochs
         self.n_iter_no_change, self.tol = n_iter_no_change, tol
 
     def losses_at_start(self) -> tuple[float, float]:

@@ -4,7 +4,8 @@ All methods train the same network with the same number of epochs, batch size an
 at a constant learning rate, in float32, on centered rows divided by one number. Rounds
 over the methods are interleaved. Printed are medians of the CPU microseconds of a step
 (a whole fit divided by its number of steps) and of the reconstruction of a row, and the
-fraction of variance unexplained after the fit.
+fraction of variance unexplained after the fit, also relative to that of the PyTorch
+loop.
 
     python tests/benchmarks/speed.py [--data FOLDER] [--threads N] [--rounds N]
     python tests/benchmarks/speed.py --grid
@@ -397,6 +398,9 @@ def compare(name: str, task: Task, found: dict, n_rounds: int) -> None:
         if label not in steps:
             continue
         table[f"ratio of {label}"] = steps[label] / steps
+    if "textbook" in steps:
+        errors = table["unexplained"]
+        table["unexplained / textbook"] = errors / errors["textbook"]
     print(f"\n{name}, {task.n_steps} steps")
     print(table.to_string(float_format=lambda x: f"{x:.4g}"), flush=True)
 

@@ -161,7 +161,9 @@ def test_weights_have_the_variance_of_he_initialization():
     for layer in (m for m in encoder.layers if hasattr(m, "kernel_size")):
         assert layer.weight.var().item() == pytest.approx(2 / (9 * 64), rel=0.05)
         assert not layer.bias.any()
-    assert 0.2 < decoder(encoder(x)).var().item() < 5
+    assert 0.2 < encoder(x).var().item() < 5
+    hidden = decoder.layers(torch.randn(100, 2))
+    assert 0.2 < hidden.var().item() < 5
 
 
 def test_n_products_counts_a_kernel_at_every_position():

@@ -11,7 +11,7 @@ from runs import data_of, start
 
 from skae import MLP, AutoencoderTransformer
 from skae.training import _trainer
-from skae.training._trainer import warmup_constant, warmup_cosine
+from skae.training._trainer import warmup_constant, warmup_cooldown, warmup_cosine
 
 X = np.random.default_rng(0).random((53, 4))
 
@@ -37,6 +37,15 @@ def test_the_warm_up_takes_at_least_20_steps():
     factors = [warmup_cosine(step, 100) for step in range(100)]
     assert np.argmax(factors) == 20
     assert 0 < warmup_cosine(0, 1) < 0.1
+
+
+def test_from_random_weights_the_learning_rate_falls_in_the_last_fifth_of_the_steps():
+    factors = [warmup_cooldown(step, 1000) for step in range(1000)]
+    assert (np.diff(factors[:21]) > 0).all()
+    assert factors[20:801] == [1.0] * 781
+    assert (np.diff(factors[800:]) < 0).all()
+    assert 0 < factors[-1] < 0.01
+    assert 0 < warmup_cooldown(0, 1) < 0.1
 
 
 def test_without_a_planned_end_the_learning_rate_is_constant_after_the_warm_up():
