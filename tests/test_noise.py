@@ -138,6 +138,7 @@ def test_an_invalid_strength_raises_by_name(noise, value):
         quick(noise=part).fit(X)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_denoising_beats_plain_training_on_noisy_rows(digits, global_random_seed):
     rng = np.random.default_rng(global_random_seed)
     noisy = digits + 4 * rng.standard_normal(digits.shape)

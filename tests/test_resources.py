@@ -113,5 +113,6 @@ def test_summaries_of_many_components_take_few_decodings(k, monkeypatch):
 @pytest.mark.filterwarnings("ignore:n_components=")
 def test_shares_of_many_components_add_up_to_that_of_all():
     X = np.random.default_rng(0).standard_normal((100, 12))
-    model = quick(n_components=500, init="random", max_iter=1).fit(X)
+    options = {"init": "random", "max_iter": 1, "precision": "float64"}
+    model = quick(n_components=500, **options).fit(X)
     assert model.explained_variance_ratio_.sum() == pytest.approx(model.score(X))
