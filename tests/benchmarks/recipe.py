@@ -15,6 +15,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,7 @@ from threadpoolctl import threadpool_limits
 from skae import MLP, AutoencoderTransformer
 from skae.networks._mlp import default_width
 from skae.training._auto import default_recipe
+from skae.training._fit import REFIT_ROWS
 
 SIZES = {"n < 700": (0, 700), "700 <= n": (700, np.inf)}
 
@@ -94,14 +96,20 @@ VARIANTS = {
     "early_stopping=False": fixed(early_stopping=False),
     "n_scores=None": fixed(network=MLP(n_scores=None)),
     'solver="rmsprop"': fixed(solver="rmsprop"),
+    'precision="float64"': fixed(precision="float64"),
+    "without a refit": fixed(),
 }
 
 
-def measure(parameters: dict, X_train, X_test, k: int, seed: int) -> dict:
+def measure(variant: str, X_train, X_test, k: int, seed: int) -> dict:
     """Return the FVU on the test rows and the CPU seconds of a fit."""
+    parameters = VARIANTS[variant](X_train)
     model = AutoencoderTransformer(k, device="cpu", random_state=seed, **parameters)
+    # No parameter omits the refit.
+    refit_rows = 0 if variant == "without a refit" else REFIT_ROWS
     start = time.process_time()
-    model.fit(X_train)
+    with patch("skae.training._fit.REFIT_ROWS", refit_rows):
+        model.fit(X_train)
     seconds = time.process_time() - start
     residual = model.inverse_transform(model.transform(X_test)) - X_test
     squares = np.square(X_test - X_train.mean(axis=0)).sum()
@@ -146,8 +154,7 @@ def main() -> None:
                     rows = split(sets[name], seed)
                     cell = {"set": name, "k": k, "seed": seed, "n": len(sets[name])}
                     for variant in ["default", *arguments.variants]:
-                        parameters = VARIANTS[variant](rows[0])
-                        measured = measure(parameters, *rows, k, seed)
+                        measured = measure(variant, *rows, k, seed)
                         results.append(cell | {"variant": variant} | measured)
                 print(f"{name}, {k} components", flush=True)
     table = pd.DataFrame(results).drop_duplicates(["set", "k", "seed", "variant"])
