@@ -96,7 +96,7 @@ def fit_model(
     runs = [run]
     schedule = schedule_of(params)
     run.schedule_epochs(params.max_iter, schedule, params.n_iter_no_change, params.tol)
-    start = None  # of the refit on all rows
+    start: Callable | None = None  # of the refit on all rows
     try:
         train(run)
         if params.warm_start or not params.holds_out_rows:
