@@ -1,7 +1,7 @@
 """`AutoencoderTransformer`: parameters, fit, transform, inverse_transform, state."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from numbers import Integral, Real
 from typing import Any
@@ -38,6 +38,7 @@ from skae._sklearn import (
 from skae._torch import draw_seed, isolated_torch
 from skae._version import __version__
 from skae.compression._compress import compress, decompress
+from skae.data._frames import index_of
 from skae.data._rows import cast_rows
 from skae.data._validation import (
     one_row,
@@ -182,6 +183,16 @@ class AutoencoderTransformer(
           vocabulary;
         - a callable `loss(output, target)` returns the loss of each entry as a tensor,
           in standardized units.
+
+    categorical_features : array-like, "from_dtype" or None, default="from_dtype"
+        The columns of a table that are categories.
+
+        - "from_dtype": a data frame with columns other than numbers is a table of mixed
+          columns. Its columns of categories and strings are categories, and those of
+          booleans and dates are treated as such; see :ref:`mixed_columns`;
+        - a mask, positions or names of columns: these columns are categories, too, of a
+          data frame or an array;
+        - None: X is a matrix of numbers.
 
     noise : Noise, callable or None, default=None
         Corrupts the encoder's input in training and validation; the clean rows are
@@ -376,6 +387,7 @@ class AutoencoderTransformer(
     _parameter_constraints = {
         "n_components": [COUNT, Interval(RealNotInt, 0, 1, closed="neither")],
         **PART_CONSTRAINTS,
+        "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
         "solver": [StrOptions(set(SOLVERS)), callable],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
@@ -427,6 +439,7 @@ class AutoencoderTransformer(
         network: Network | Callable = DEFAULT_NETWORK,
         init: str = "pca",
         loss: str | CrossEntropy | Callable = "squared_error",
+        categorical_features: str | Sequence | None = "from_dtype",
         noise: Noise | Callable | None = None,
         regularizer: Regularizer | Callable | None = None,
         solver: str | Callable = "adamw",
@@ -448,6 +461,7 @@ class AutoencoderTransformer(
         self.network = copy_if_default(network, DEFAULT_NETWORK)
         self.init = init
         self.loss = loss
+        self.categorical_features = categorical_features
         self.noise = noise
         self.regularizer = regularizer
         self.solver = solver
@@ -705,12 +719,15 @@ class AutoencoderTransformer(
 
         Returns
         -------
-        reconstruction : ndarray of the shape that `fit` saw
+        reconstruction : ndarray of the shape that `fit` saw, or DataFrame
             Rows in the unit of the data and the float type of the codes, padded with
-            NaN after the end of sequences. Tokens are integers.
+            NaN after the end of sequences. Tokens are integers. Tables of mixed columns
+            are returned as data frames of the types that `fit` saw, with the index of
+            X; other rows as data frames if `set_output` requests it.
         """
         check_is_fitted(self)
-        return self._codec.decode(validate_codes(X, self.n_components_))
+        codes = validate_codes(X, self.n_components_)
+        return self._in_container(self._codec.decode(codes), index_of(X))
 
     @isolated_torch(n_threads=None)
     def score(self, X, y=None, sample_weight=None):
@@ -772,16 +789,18 @@ class AutoencoderTransformer(
             ERROR_CONSTRAINTS, params, "reconstruction_error"
         )
         check_is_fitted(self)
-        X = validate_rows(self, X)
-        errors = np.empty(X.shape if per_feature else X.shape[:1])
+        X, index = validate_rows(self, X), index_of(X)
+        shape = X.shape[0], self._config.layout.n_columns
+        errors = np.empty(shape if per_feature else shape[:1])
         # Losses are in standardized units.
-        unit = self.scale_ ** as_loss(self._config.loss).power
+        unit = self.scale_**self.module_.loss.power
         with np.errstate(over="ignore"):
             for block, losses in self._codec.losses(X):
                 losses *= unit
                 errors[block] = losses if per_feature else row_means(losses)
         # Squares of huge values exceed float64. NaN mark the padding of sequences.
-        return np.minimum(errors, np.finfo(np.float64).max)
+        errors = np.minimum(errors, np.finfo(np.float64).max)
+        return self._framed(errors, index) if per_feature else errors
 
     @isolated_torch(n_threads=None)
     def sample(self, n_samples=1, random_state=None):
@@ -872,13 +891,29 @@ class AutoencoderTransformer(
         """Return decoded codes in the float type and container of the training rows."""
         # (n_samples, *shape)
         rows = self._codec.decode(cast_rows(codes, self._dtype))
+        return self._in_container(rows, container=self._container)
+
+    def _in_container(self, rows, index=None, container="default"):
+        """Return decoded rows as a data frame, if one is expected.
+
+        The types of a table are those of its library. Otherwise `set_output` has
+        precedence over the given container.
+        """
+        if self._config.layout.is_table:
+            return self._config.layout.decode(rows, index)
+        return self._framed(rows, index, container)
+
+    def _framed(self, rows, index=None, container="default"):
+        """Return an array of a column for each feature as a data frame."""
         configured = get_output_config("transform", self)["dense"]
-        # set_output has precedence over the container of the training rows.
-        container = self._container if configured == "default" else configured
-        if container == "default" or rows.ndim > 2:
+        container = container if configured == "default" else configured
+        if container == "default" or rows.ndim != 2:
             return rows
         names = check_feature_names_in(self)
-        return CONTAINERS[container].create_container(rows, rows, columns=names)
+        frame = CONTAINERS[container].create_container(rows, rows, columns=names)
+        if index is not None and container == "pandas":
+            frame.index = index
+        return frame
 
     @isolated_torch(n_threads=None)
     def compress(self, X, *, added_error=0.01, max_error=None):
@@ -985,7 +1020,7 @@ class AutoencoderTransformer(
                 f"Got data of type {type(data).__name__}, but expected bytes, as "
                 "`compress` returns."
             )
-        return decompress(self._codec, bytes(data), max_bytes)
+        return self._in_container(decompress(self._codec, bytes(data), max_bytes))
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the components: "ae0", "ae1", ...
@@ -1018,6 +1053,8 @@ class AutoencoderTransformer(
         tags = super().__sklearn_tags__()
         # scikit-learn has no tag for arrays of more than three dimensions.
         tags.input_tags.sparse = tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32", "float16"]
         return tags
 

@@ -72,7 +72,7 @@ def check_attributes(state: dict, config: ModelConfig) -> None:
     if not 0 < state["scale_"] < np.inf:
         raise ValueError(f"Got a saved scale_ of {state['scale_']}, expected above 0.")
     n_features, k = config.layout.n_features, state["n_components_"]
-    if state["n_features_in_"] != n_features:
+    if state["n_features_in_"] != config.layout.n_columns:
         raise ValueError("The saved model was fitted to another number of features.")
     if k != config.n_columns or state["n_active_components_"] > k:
         raise ValueError(f"The saved model has no codes of n_components_={k!r}.")
@@ -84,7 +84,7 @@ def check_attributes(state: dict, config: ModelConfig) -> None:
     check_codes(state["_codes"], state["_lengths"], config)
     check_curves(state)
     if "feature_names_in_" in state:
-        check_feature_names(state["feature_names_in_"], n_features)
+        check_feature_names(state["feature_names_in_"], config.layout.n_columns)
 
 
 def check_codes(codes, lengths, config: ModelConfig) -> None:
