@@ -91,7 +91,7 @@ COUNT = Interval(Integral, 1, None, closed="left")
 ERROR_CONSTRAINTS = {"per_feature": ["boolean"]}
 COMPRESS_CONSTRAINTS = {
     "added_error": [Interval(Real, 0, None, closed="neither")],
-    "max_error": [Interval(Real, 0, None, closed="neither"), None],
+    "max_error": [Interval(Real, 0, None, closed="left"), None],
 }
 DECOMPRESS_CONSTRAINTS = {"max_bytes": [COUNT]}
 

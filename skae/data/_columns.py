@@ -523,7 +523,9 @@ def example(raw: RawColumn) -> str:
     """Return a value of a column that is not missing, for an error."""
     first = int(np.argmin(raw.missing))
     value = raw.values[first]
-    return shown_value(raw.levels[value] if raw.kind == "category" else value)
+    if raw.kind == "category":
+        return shown_value(raw.levels[value])
+    return str(value)
 
 
 def _plural(kind: str) -> str:

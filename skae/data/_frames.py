@@ -15,6 +15,7 @@ import pandas as pd
 
 from skae._sklearn import is_pandas_df, is_polars_df
 
+DAY = 86_400_000_000_000  # nanoseconds
 MAX_SHOWN = 50  # characters of a value in an error
 TEXTS = (str, np.str_)
 BOOLEANS = (bool, np.bool_)
@@ -143,7 +144,7 @@ def columns_label(X):
     return X.columns.name if is_pandas_df(X) else None
 
 
-def build_frame(container: str, names, decoded, dtypes, index=None):
+def build_frame(container: str, names, decoded, dtypes, missing, index=None):
     """Return a frame, or an array if `container` is "default".
 
     Parameters
@@ -160,22 +161,23 @@ def build_frame(container: str, names, decoded, dtypes, index=None):
     dtypes : list of tuple
         Descriptions of the types.
 
+    missing : ndarray of bool of shape (n_rows, n_columns)
+        The values that are missing.
+
     index : Index or None, default=None
         The index of a frame of pandas.
     """
-    pairs = list(zip(decoded, dtypes, strict=True))
+    parts = list(zip(decoded, dtypes, missing.T, strict=True))
     if container == "polars":
-        import polars as pl
-
-        columns = [_polars_series(pl, values, dtype) for values, dtype in pairs]
-        return pl.DataFrame(dict(zip(names, columns, strict=True)))
+        columns = [_polars_series(*part) for part in parts]
+        return _polars_frame(names, columns)
     if container == "pandas":
-        columns = [_pandas_series(values, dtype, index) for values, dtype in pairs]
+        columns = [_pandas_series(*part, index) for part in parts]
         frame = pd.concat(columns, axis=1)
         frame.columns = pd.Index(names)
         return frame
     dtype = np.result_type(*(dtype[1] for dtype in dtypes))
-    return np.column_stack(decoded).astype(dtype)
+    return np.where(missing, np.nan, np.column_stack(decoded)).astype(dtype)
 
 
 # Reading
@@ -422,32 +424,56 @@ def _describe_polars(dtype) -> tuple:
     return "polars", name, *values
 
 
-def _pandas_series(values, dtype: tuple, index):
-    series = pd.Series(values, index=index)
-    if dtype[0] == "dtype" and dtype[1] == "object":
+def _pandas_series(values, dtype: tuple, missing, index):
+    series = _cast_pandas(pd.Series(values, index=index), dtype)
+    # Types that cannot hold missing values are widened, but only where it is needed.
+    return series.mask(missing) if missing.any() else series
+
+
+def _cast_pandas(series, dtype: tuple):
+    """Return a series in the type of a description."""
+    if dtype == ("dtype", "object"):
         return series.astype(object)
     target = _pandas_dtype(dtype)
-    if values.dtype.kind == "M" and getattr(target, "kind", "") == "M":
-        zone = getattr(target, "tz", None)
-        if isinstance(target, pd.ArrowDtype):
-            zone = getattr(target.pyarrow_dtype, "tz", None)
-        if zone is not None:
-            series = series.dt.tz_localize("UTC").dt.tz_convert(zone)
+    if dtype[:2] == ("arrow", "decimal128"):
+        # Rounded to the places of the type, which a cast of floats refuses.
+        texts = [Decimal(f"{value:.{dtype[3]}f}") for value in series]
+        return pd.Series(texts, index=series.index, dtype=target)
+    zone = getattr(getattr(target, "pyarrow_dtype", target), "tz", None)
+    if zone is not None:
+        series = series.dt.tz_localize("UTC").dt.tz_convert(zone)
     return series.astype(target)
 
 
-def _polars_series(pl, values, dtype: tuple):
-    _, name, *args = dtype
-    if name == "Enum":
-        return pl.Series(values.tolist(), dtype=pl.Enum(list(args[0])))
+def _polars_frame(names, columns):
+    import polars as pl
+
+    return pl.DataFrame(dict(zip(names, columns, strict=True)))
+
+
+def _polars_series(values, dtype: tuple, missing):
+    import polars as pl
+
     if values.dtype == object:
         series = pl.Series(values.tolist())
     else:
         series = pl.Series(np.ascontiguousarray(values))
+    series = _cast_polars(series, dtype)
+    return series.scatter(np.flatnonzero(missing), None) if missing.any() else series
+
+
+def _cast_polars(series, dtype: tuple):
+    """Return a series in the type of a description."""
+    import polars as pl
+
+    _, name, *args = dtype
+    if name == "Enum":
+        return series.cast(pl.Enum(list(args[0])))
     if name == "Datetime" and args[1] is not None:
         zoned = series.dt.replace_time_zone("UTC")
         return zoned.dt.convert_time_zone(args[1]).cast(pl.Datetime(*args))
     if name == "Time":
-        return series.cast(pl.Duration("ns")).to_physical().cast(pl.Time)
+        nanoseconds = series.cast(pl.Duration("ns")).to_physical()
+        return nanoseconds.clip(0, DAY - 1).cast(pl.Time)
     target = getattr(pl, name)
     return series.cast(target(*args) if args else target())

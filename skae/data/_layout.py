@@ -229,7 +229,7 @@ class IncompleteLayout(Layout):
                 )
 
     def check_columns(self, X, names) -> None:
-        """Raise ValueError if training rows have a column without any value."""
+        """Raise ValueError if training rows have a column or a row without values."""
         present = sum(
             (~np.isnan(dense(X[block]))).sum(axis=0) for block in row_blocks(*X.shape)
         )
@@ -239,6 +239,7 @@ class IncompleteLayout(Layout):
                 f"Column {name!r} of X has no values: all of them are missing. Remove "
                 "it."
             )
+        self.check(X)
 
     def as_matrix(self, X, weight):
         """Return the rows with NaN replaced by the mean of the column."""
@@ -319,9 +320,12 @@ class ColumnsLayout(IncompleteLayout):
 
     def decode(self, rows: np.ndarray, index=None):
         """Return encoded rows as a table of the types seen in `fit`."""
-        values = decode_columns(self.columns, rows)
+        # The entries of a column are missing together: the first one is enough.
+        _, first = np.unique(self.column_of_entry, return_index=True)
+        missing = np.isnan(rows[:, first])
+        values = decode_columns(self.columns, np.nan_to_num(rows, nan=0.0))
         dtypes = [column.dtype for column in self.columns]
-        return build_frame(self.container, self.names, values, dtypes, index)
+        return build_frame(self.container, self.names, values, dtypes, missing, index)
 
     def cast(self, rows: np.ndarray, dtype) -> np.ndarray:
         """Return decoded rows in float64, from which large integers are decoded."""
@@ -716,9 +720,7 @@ def infer_layout(X, shape: tuple[int, ...], vocabulary) -> Layout:
     if not contains_nan(X):
         return NumericLayout(shape)
     if len(shape) == 1:
-        incomplete = IncompleteLayout(shape)
-        incomplete.check(X)
-        return incomplete
+        return IncompleteLayout(shape)
     # The time axis is the one along which NaN are at the end: the first (as in
     # recurrent networks), or else the last (as in convolutional networks).
     first, last = (PaddedLayout(shape, axis) for axis in (0, len(shape) - 1))

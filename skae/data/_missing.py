@@ -14,8 +14,8 @@ from skae.data._pca import PCASolution, fit_axes
 from skae.data._rows import LazyRows, dense, row_blocks
 
 EM_STEPS = 10
-FILL_STEPS = 5  # of the fixed point of a row's missing entries
 MAX_FILL_AXES = 10
+MIN_RIDGE, MAX_RIDGE = 1e-4, 1e6  # an axis without signal has the largest
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class FillAxes:
     axes : ndarray of shape (n_fill_axes, n_features)
         Principal axes of length 1.
 
-    factors : ndarray of shape (n_fill_axes,)
-        Share of each axis' variance that is not noise, by which scores are multiplied.
+    ridge : ndarray of shape (n_fill_axes,)
+        Variance of the noise over that of the signal along each axis.
     """
 
     axes: np.ndarray
-    factors: np.ndarray
+    ridge: np.ndarray
 
 
 def n_fill_axes(n_features: int) -> int:
@@ -42,14 +42,22 @@ def n_fill_axes(n_features: int) -> int:
 
 
 def fill(rows: np.ndarray, mean: np.ndarray, filler: FillAxes) -> np.ndarray:
-    """Return rows with predictions in place of NaN, of shape (n_rows, n_features)."""
-    missing = np.isnan(rows)
+    """Return rows with predictions in place of NaN, of shape (n_rows, n_features).
+
+    The scores of a row are the posterior mean of probabilistic PCA, given its present
+    entries.
+    """
+    missing, axes = np.isnan(rows), filler.axes
+    if not missing.any():
+        return rows
     centered = np.where(missing, 0.0, rows - mean)
-    predicted = centered
-    for _ in range(FILL_STEPS if missing.any() else 0):
-        scores = predicted @ filler.axes.T * filler.factors
-        predicted = np.where(missing, scores @ filler.axes, centered)
-    return predicted + mean
+    # (n_features, n_axes * n_axes)
+    products = (axes[:, np.newaxis] * axes).reshape(-1, axes.shape[1]).T
+    # (n_rows, n_axes, n_axes)
+    gram = (~missing @ products).reshape(-1, len(axes), len(axes))
+    gram = gram + np.diag(filler.ridge)
+    scores = np.linalg.solve(gram, (centered @ axes.T)[..., np.newaxis])[..., 0]
+    return np.where(missing, scores @ axes + mean, rows)
 
 
 def observed_moments(X, weight) -> tuple[np.ndarray, np.ndarray]:
@@ -89,13 +97,12 @@ def fit_incomplete_pca(X, weight, n_axes: int, scale=None) -> PCASolution:
     mean, variance = observed_moments(X, weight)
     scale = scale or float(np.sqrt(variance.mean())) or 1.0
     n_fill = n_fill_axes(n_features)
-    filler = FillAxes(np.zeros((n_fill, n_features)), np.zeros(n_fill))
+    filler = FillAxes(np.zeros((n_fill, n_features)), np.full(n_fill, MAX_RIDGE))
     n_largest = max(n_axes, n_fill)
     for _ in range(EM_STEPS):
         filled = LazyRows(X, partial(fill, mean=mean, filler=filler), n_features)
         axes, deviations = fit_axes(filled, weight, mean, variance, scale, n_largest)
-        factors = signal_shares(deviations[:n_fill], variance)
-        filler = FillAxes(axes[:n_fill], factors)
+        filler = FillAxes(axes[:n_fill], ridges(deviations[:n_fill], variance))
     return PCASolution(
         mean=mean,
         scale=scale,
@@ -106,8 +113,8 @@ def fit_incomplete_pca(X, weight, n_axes: int, scale=None) -> PCASolution:
     )
 
 
-def signal_shares(deviations: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """Return the share of each axis' variance that is not noise.
+def ridges(deviations: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """Return the variance of the noise over that of the signal along each axis.
 
     The noise is the mean variance along the other axes, as in probabilistic PCA.
     """
@@ -115,7 +122,8 @@ def signal_shares(deviations: np.ndarray, variance: np.ndarray) -> np.ndarray:
     n_others = max(1, np.count_nonzero(variance) - len(values))
     noise = max(0.0, variance.sum() - values.sum()) / n_others
     signal = (values - noise).clip(min=0)
-    return signal / np.where(values > 0, values, 1.0)
+    ridge = np.divide(noise, signal, where=signal > 0, out=np.full(len(values), np.inf))
+    return ridge.clip(MIN_RIDGE, MAX_RIDGE)
 
 
 def weighted_nanmean(X, weight) -> np.ndarray:

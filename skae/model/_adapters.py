@@ -15,7 +15,7 @@ from skae.data._layout import (
     PaddedLayout,
     TokenLayout,
 )
-from skae.data._missing import FILL_STEPS, n_fill_axes
+from skae.data._missing import n_fill_axes
 from skae.model._columns import ColumnsLoss
 from skae.noise import random_entries
 
@@ -179,7 +179,7 @@ class IncompleteAdapter(PaddedAdapter):
             Axes from PCA.
         """
         self.read.axes.copy_(torch.from_numpy(embedding.axes))
-        self.read.factors.copy_(torch.from_numpy(embedding.factors))
+        self.read.ridge.copy_(torch.from_numpy(embedding.ridge))
 
     def moments(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return the moments of entries that are not missing."""
@@ -332,7 +332,7 @@ class FilledInputs(nn.Module):
         n_axes = n_fill_axes(layout.n_features)
         axes = torch.zeros(n_axes, layout.n_features, dtype=torch.float64)
         self.register_buffer("axes", axes)
-        self.register_buffer("factors", torch.zeros(n_axes, dtype=torch.float64))
+        self.register_buffer("ridge", torch.ones(n_axes, dtype=torch.float64))
         self.generator: torch.Generator | None = None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -351,12 +351,16 @@ class FilledInputs(nn.Module):
 
     def fill(self, x: Tensor, missing: Tensor) -> Tensor:
         """Return entries with predictions; see `skae.data._missing.fill`."""
-        present = torch.where(missing, 0.0, x)
-        filled = present
-        for _ in range(FILL_STEPS):
-            scores = filled @ self.axes.T * self.factors
-            filled = torch.where(missing, scores @ self.axes, present)
-        return filled
+        axes, present = self.axes, (~missing).to(x.dtype)
+        products = (axes.unsqueeze(1) * axes).flatten(0, 1).T
+        # In the type of the weights: linear systems cannot be solved in bfloat16.
+        with torch.autocast(x.device.type, enabled=False):
+            # (n_samples, n_axes, n_axes)
+            gram = (present @ products).unflatten(1, (len(axes), -1))
+            gram = gram + torch.diag(self.ridge)
+            centered = torch.where(missing, 0.0, x)
+            scores = torch.linalg.solve_ex(gram, centered @ axes.T)[0]
+            return torch.where(missing, scores @ axes, centered)
 
 
 class FirstOutputs(nn.Module):
