@@ -1053,7 +1053,8 @@ class AutoencoderTransformer(
         tags = super().__sklearn_tags__()
         # scikit-learn has no tag for arrays of more than three dimensions.
         tags.input_tags.sparse = tags.input_tags.three_d_array = True
-        tags.input_tags.allow_nan = True
+        # Networks of images and sequences do not accept missing values.
+        tags.input_tags.allow_nan = getattr(self.network, "time_axis", None) is None
         tags.input_tags.categorical = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32", "float16"]
         return tags
