@@ -190,7 +190,7 @@ class IncompleteLayout(Layout):
 
     kind: ClassVar[str] = "incomplete"
     has_missing_values: ClassVar[bool] = True
-    description: ClassVar[str] = "missing values"
+    description: ClassVar[str] = "missing values (NaN)"
     alternative: ClassVar[str] = ", or impute the missing values before"
 
     @property
