@@ -147,7 +147,10 @@ class AutoencoderTransformer(
     entries. Before the first step the model is PCA. Training improves on it, and the
     epoch with the lowest loss on validation rows is kept.
 
-    As with PCA, standardize features of different units first.
+    As with PCA, standardize features of different units first. This does not apply to
+    data frames with columns of categories, booleans or dates: each column is then
+    standardized by itself, and training starts at factor analysis of mixed data; see
+    :ref:`mixed_columns`. Values may be missing (NaN, None, NA or NaT).
 
     Parameters
     ----------
@@ -170,7 +173,9 @@ class AutoencoderTransformer(
         weights.
 
     loss : str, CrossEntropy or callable, default="squared_error"
-        The reconstruction loss, averaged over features and samples:
+        The reconstruction loss, averaged over features and samples. Tables of mixed
+        columns have the squared error of numbers and the cross-entropy of categories,
+        each over that of the constant model:
 
         - "squared_error", "absolute_error" and "huber" are computed in standardized
           units;
@@ -279,10 +284,13 @@ class AutoencoderTransformer(
         Number of columns of the codes.
 
     mean_ : ndarray of shape (n_features,)
-        Mean of the training rows; 0 for tokens.
+        Mean of the training rows, without missing values; 0 for tokens. For tables of
+        mixed columns, that of encoded rows, which have an entry for each level of a
+        category.
 
     scale_ : float
-        Root mean square of the centered entries of the training rows; 1 for tokens.
+        Root mean square of the centered entries of the training rows; 1 for tokens and
+        tables of mixed columns.
 
     module_ : torch.nn.Module
         The model, with methods `encode` and `decode` of standardized tensors.
@@ -341,6 +349,10 @@ class AutoencoderTransformer(
 
     precision_, device_ : str
         The resolved values of `precision` and `device`.
+
+    column_kinds_ : dict or None
+        What each column of a table of mixed columns is treated as, by its name:
+        "number", "boolean", "category" or "time". None for a matrix of numbers.
 
     n_features_in_ : int
         Number of features seen in `fit`.
@@ -429,6 +441,7 @@ class AutoencoderTransformer(
     alpha_: float
     precision_: str
     device_: str
+    column_kinds_: dict | None
     n_features_in_: int
     feature_names_in_: np.ndarray
 
@@ -491,6 +504,8 @@ class AutoencoderTransformer(
             The training rows, such as images of shape (channels, height, width) or
             sequences of shape (length, features). Sequences of different lengths are
             padded with NaN at the end; then the last column of a code is the length.
+            In rows of shape (n_features,), NaN are missing values, which are masked out
+            of the loss.
 
         y : None
             Ignored.
@@ -779,10 +794,12 @@ class AutoencoderTransformer(
 
         Returns
         -------
-        error : ndarray of shape (n_samples,) or (n_samples, n_features)
-            The error. Its unit is the square of the data's for "squared_error" and
-            "huber" (whose threshold is at `scale_`), that of the data for
-            "absolute_error", and none for the other losses.
+        error : ndarray of shape (n_samples,) or (n_samples, n_features), or DataFrame
+            The error; NaN for entries of missing values. A data frame if `set_output`
+            requests it and `per_feature` is True. Its unit is the square of the data's
+            for "squared_error" and "huber" (whose threshold is at `scale_`), that of
+            the data for "absolute_error", and none for the other losses. For tables of
+            mixed columns, an error of 1 is that of the constant model.
         """
         params = {"per_feature": per_feature}
         validate_parameter_constraints(
@@ -935,10 +952,12 @@ class AutoencoderTransformer(
             over all rows that are not extreme; see Notes.
 
         max_error : float or None, default=None
-            The largest absolute error of an entry of any row, in the unit of the data.
-            Rows with a larger one are stored with a correction, and entries for which
-            a correction is not precise enough are stored exactly, so every bound can
-            be met. With None there is no bound, and the result is smallest.
+            The largest absolute error of an entry of any row, in the unit of the data,
+            or for tables of mixed columns in standard deviations of the column. With 0
+            all entries are exact. Rows with a larger one are stored with a correction,
+            and entries for which a correction is not precise enough are stored exactly,
+            so every bound can be met. Missing values then stay missing. With None there
+            is no bound, and the result is smallest.
 
         Returns
         -------
@@ -1009,8 +1028,10 @@ class AutoencoderTransformer(
 
         Returns
         -------
-        X : ndarray of the shape that `fit` saw
+        X : ndarray of the shape that `fit` saw, or DataFrame
             The reconstructed rows, in the float type of those that were compressed.
+            Tables of mixed columns, and frames that `set_output` requests, as in
+            `inverse_transform`.
         """
         params = {"max_bytes": max_bytes}
         validate_parameter_constraints(DECOMPRESS_CONSTRAINTS, params, "decompress")

@@ -213,7 +213,7 @@ class BooleanColumn(Column):
     def check_state(self) -> None:
         """Raise ValueError if the attributes of a loaded column are invalid."""
         super().check_state()
-        _check_shares(self.name, (self.share, 1 - self.share))
+        _check_shares(self.name, (self.share,))
 
     def encode(self, raw: RawColumn) -> np.ndarray:
         """Return scaled indicators of True, shape (n_rows, 1)."""

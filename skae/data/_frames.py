@@ -17,6 +17,7 @@ from skae._sklearn import is_pandas_df, is_polars_df
 
 DAY = 86_400_000_000_000  # nanoseconds
 MAX_SHOWN = 50  # characters of a value in an error
+PARAMETRIZED = ("timestamp", "duration", "decimal128")  # types of pyarrow
 TEXTS = (str, np.str_)
 BOOLEANS = (bool, np.bool_)
 DATES = (datetime.date, np.datetime64)  # datetime.datetime and Timestamp are dates
@@ -407,7 +408,7 @@ def _arrow_dtype(name: str, *args):
 
     if name == "dictionary":
         return pa.dictionary(*(pa.type_for_alias(alias) for alias in args))
-    if args:
+    if name in PARAMETRIZED:
         return getattr(pa, name)(*args)
     # The names of some types differ from their aliases.
     return pa.type_for_alias(name.split("[")[0])
@@ -475,5 +476,8 @@ def _cast_polars(series, dtype: tuple):
     if name == "Time":
         nanoseconds = series.cast(pl.Duration("ns")).to_physical()
         return nanoseconds.clip(0, DAY - 1).cast(pl.Time)
-    target = getattr(pl, name)
-    return series.cast(target(*args) if args else target())
+    target = getattr(pl, name, None)
+    # Saved states are not trusted: the name could be that of a function.
+    if not (isinstance(target, type) and issubclass(target, pl.DataType)):
+        raise ValueError(f"Got a saved type {name!r}, which polars does not have.")
+    return series.cast(target(*args))

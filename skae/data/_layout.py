@@ -80,6 +80,11 @@ class Layout:
         return self.n_features
 
     @property
+    def column_kinds(self) -> dict | None:
+        """What each column of a table is treated as, by its name; None for others."""
+        return None
+
+    @property
     def n_outputs(self) -> int:
         """Number of outputs of a model per row."""
         return self.n_features
@@ -289,6 +294,11 @@ class ColumnsLayout(IncompleteLayout):
     def n_columns(self) -> int:
         """Number of columns of the table."""
         return len(self.columns)
+
+    @property
+    def column_kinds(self) -> dict:
+        """What each column is treated as, by its name."""
+        return {column.name: column.kind for column in self.columns}
 
     @property
     def has_mask(self) -> bool:

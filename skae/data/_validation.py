@@ -113,7 +113,8 @@ def validate_training_data(
         The validated input.
 
     metadata : dict
-        Container and dtype of X, private attributes of the fitted estimator.
+        Container and dtype of X, and the kinds of its columns: attributes of the fitted
+        estimator.
     """
     # Validation returns an array or a CSR matrix, whatever the container.
     container = container_of(X)
@@ -139,7 +140,11 @@ def validate_training_data(
         layout.check_columns(X, feature_names(estimator))
         check_loss(layout, loss)
         check_domain(X, loss)
-    metadata = {"_container": container, "_dtype": float_dtype(X).name}
+    metadata = {
+        "_container": container,
+        "_dtype": float_dtype(X).name,
+        "column_kinds_": layout.column_kinds,
+    }
     if X_val is not None:
         with named("X_val"):
             X_val = matching_rows(estimator, X_val, layout, loss)

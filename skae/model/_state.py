@@ -36,6 +36,7 @@ STATE_CONSTRAINTS = {
     "alpha_": [Interval(Real, 0, None, closed="left")],
     "precision_": [StrOptions({"bfloat16", "float32", "float64"})],
     "device_": [str],
+    "column_kinds_": [dict, None],
     "_container": [StrOptions({"default", *CONTAINERS})],
     "_dtype": [StrOptions({dtype.__name__ for dtype in ROW_DTYPES})],
     "_seed": [Interval(Integral, 0, 2**31, closed="left")],
@@ -81,6 +82,8 @@ def check_attributes(state: dict, config: ModelConfig) -> None:
         {"mean_": np.empty(n_features), "ratio": np.empty(k)},
     )
     config.layout.check_standardization(state["mean_"], state["scale_"])
+    if state["column_kinds_"] != config.layout.column_kinds:
+        raise ValueError("The saved column_kinds_ are not those of the columns.")
     check_codes(state["_codes"], state["_lengths"], config)
     check_curves(state)
     if "feature_names_in_" in state:

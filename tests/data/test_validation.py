@@ -465,9 +465,10 @@ def test_several_rows_raise_where_one_is_expected():
     ("convert", "container"),
     [(np.asarray, "default"), (pd.DataFrame, "pandas"), (pl.DataFrame, "polars")],
 )
-def test_metadata_are_container_and_dtype(convert, container):
+def test_metadata_are_container_dtype_and_kinds_of_columns(convert, container):
     _, metadata = validate(convert(X))
-    assert metadata == {"_container": container, "_dtype": "float64"}
+    attributes = {"_container": container, "_dtype": "float64", "column_kinds_": None}
+    assert metadata == attributes
 
 
 def test_features_are_set_on_the_estimator():
