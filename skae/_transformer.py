@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import sparse
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -38,9 +39,10 @@ from skae._sklearn import (
 from skae._torch import draw_seed, isolated_torch
 from skae._version import __version__
 from skae.compression._compress import compress, decompress
-from skae.data._frames import index_of
+from skae.data._frames import fill_missing, index_of, is_frame
 from skae.data._rows import cast_rows
 from skae.data._validation import (
+    as_array,
     one_row,
     validate_codes,
     validate_rows,
@@ -818,6 +820,52 @@ class AutoencoderTransformer(
         # Squares of huge values exceed float64. NaN mark the padding of sequences.
         errors = np.minimum(errors, np.finfo(np.float64).max)
         return self._framed(errors, index) if per_feature else errors
+
+    @isolated_torch(n_threads=None)
+    def impute(self, X):
+        """Return rows with reconstructions in place of missing values.
+
+        Values are predicted from the others of the same row: it is encoded without the
+        missing ones, and decoded.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
+            The rows.
+
+        Returns
+        -------
+        X : ndarray, sparse matrix or DataFrame of shape (n_samples, n_features)
+            A copy of the rows, of the same types. All values that are not missing are
+            unchanged.
+
+        See Also
+        --------
+        AutoencoderImputer : An imputer for pipelines.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import AutoencoderTransformer
+        >>> X = load_iris().data
+        >>> X[::3, 2] = np.nan
+        >>> model = AutoencoderTransformer(2, max_iter=20, random_state=0).fit(X)
+        >>> bool(np.abs(model.impute(X) - load_iris().data).max() < 1.5)
+        True
+        """
+        check_is_fitted(self)
+        rows, layout = validate_rows(self, X), self._config.layout
+        if layout.has_padding or len(layout.shape) > 1:
+            raise ValueError(
+                "Got a model of images or sequences, but only missing values of tables "
+                "are imputed."
+            )
+        decoded = self._codec.decode(self._codec.encode(rows))
+        decoded = layout.decode(decoded) if layout.is_table else decoded
+        X = X if is_frame(X) or sparse.issparse(X) else np.asarray(as_array(X))
+        # An array of integers has no missing values.
+        return fill_missing(X, decoded)
 
     @isolated_torch(n_threads=None)
     def sample(self, n_samples=1, random_state=None):

@@ -12,6 +12,7 @@ from numbers import Real
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from skae._sklearn import is_pandas_df, is_polars_df
 
@@ -179,6 +180,93 @@ def build_frame(container: str, names, decoded, dtypes, missing, index=None):
         return frame
     dtype = np.result_type(*(dtype[1] for dtype in dtypes))
     return np.where(missing, np.nan, np.column_stack(decoded)).astype(dtype)
+
+
+def is_missing(X) -> np.ndarray:
+    """Return which values of a frame or an array are missing, (n_rows, n_columns)."""
+    if is_polars_df(X):
+        columns = [_is_missing_polars(series).to_numpy() for series in X.get_columns()]
+        return np.column_stack(columns)
+    return np.asarray(pd.isna(X))
+
+
+def _is_missing_polars(series):
+    missing = series.is_null()
+    if series.dtype.is_float():
+        missing |= series.is_nan().fill_null(value=True)
+    return missing
+
+
+def fill_missing(X, decoded):
+    """Return a copy of X with decoded values in place of the missing ones.
+
+    Parameters
+    ----------
+    X : DataFrame, ndarray or sparse matrix of shape (n_rows, n_columns)
+        Rows with missing values: NaN, None, NA or NaT.
+
+    decoded : DataFrame or ndarray of shape (n_rows, n_columns)
+        Values for all entries.
+
+    Returns
+    -------
+    X : DataFrame, ndarray or sparse matrix of shape (n_rows, n_columns)
+        Of the types of X.
+    """
+    if is_polars_df(X):
+        return _fill_polars(X, decoded)
+    if is_pandas_df(X):
+        return _fill_pandas(X, decoded)
+    if sparse.issparse(X):
+        filled = X.tocoo(copy=True)
+        values, missing = filled.data, np.isnan(filled.data)
+        values[missing] = decoded[filled.row[missing], filled.col[missing]]
+        return filled.asformat(X.format)
+    missing = pd.isna(X)
+    return np.where(missing, np.asarray(decoded), X).astype(X.dtype, copy=False)
+
+
+def _fill_pandas(X, decoded):
+    filled = X.copy()
+    for i in range(X.shape[1]):
+        column = X.iloc[:, i]
+        missing = column.isna().to_numpy()
+        if missing.any():
+            values = _column_of(decoded, i)[missing]
+            if column.dtype.kind in "iu":
+                values = [round(value) for value in values]
+            filled.isetitem(i, _replace(column, missing, list(values)))
+    return filled
+
+
+def _replace(column, missing, values: list):
+    """Return a series with other values at some positions."""
+    if isinstance(column.dtype, pd.SparseDtype):  # which cannot be changed in place
+        return _replace(column.sparse.to_dense(), missing, values).astype(column.dtype)
+    column = column.copy()
+    column[missing] = pd.array(values, dtype=column.dtype)
+    return column
+
+
+def _column_of(decoded, i: int) -> np.ndarray:
+    """Return the values of a column of a frame or an array."""
+    if is_frame(decoded):
+        column = decoded.iloc[:, i] if is_pandas_df(decoded) else decoded.to_series(i)
+        return np.array(list(column), dtype=object)
+    return decoded[:, i]
+
+
+def _fill_polars(X, decoded):
+    import polars as pl
+
+    columns = []
+    for i, series in enumerate(X.get_columns()):
+        missing = _is_missing_polars(series)
+        values = pl.Series(_column_of(decoded, i).tolist())
+        if series.dtype.is_integer():
+            values = values.round()
+        columns.append(series.zip_with(~missing, values.cast(series.dtype)))
+    return pl.DataFrame(dict(zip(X.columns, columns, strict=True)))
 
 
 # Reading
@@ -371,6 +459,8 @@ def _describe_pandas(dtype) -> tuple:
         return "zone", dtype.unit, str(dtype.tz)
     if isinstance(dtype, pd.ArrowDtype):
         return "arrow", *_describe_arrow(dtype.pyarrow_dtype)
+    if isinstance(dtype, pd.SparseDtype):
+        return "sparse", str(dtype.subtype), np.asarray(dtype.fill_value).item()
     return "dtype", str(dtype)
 
 
@@ -396,6 +486,8 @@ def _pandas_dtype(description: tuple):
         return pd.CategoricalDtype(index, ordered=ordered)
     if kind == "string":
         return pd.StringDtype(args[0], pd.NA if args[1] else np.nan)
+    if kind == "sparse":
+        return pd.SparseDtype(*args)
     if kind == "zone":
         return pd.DatetimeTZDtype(*args)
     if kind == "arrow":
@@ -460,7 +552,8 @@ def _polars_series(values, dtype: tuple, missing):
     else:
         series = pl.Series(np.ascontiguousarray(values))
     series = _cast_polars(series, dtype)
-    return series.scatter(np.flatnonzero(missing), None) if missing.any() else series
+    nothing = pl.Series([None] * len(series), dtype=series.dtype)
+    return series.zip_with(pl.Series(~missing), nothing)
 
 
 def _cast_polars(series, dtype: tuple):
