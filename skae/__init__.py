@@ -1,5 +1,6 @@
 """Autoencoders as scikit-learn transformers: PCA's non-linear successor."""
 
+from skae._imputer import AutoencoderImputer
 from skae._transformer import AutoencoderTransformer
 from skae._version import __version__
 from skae.losses import CrossEntropy
@@ -22,6 +23,7 @@ __all__ = [
     "MMD",
     "SKOPS_TRUSTED",
     "Adversarial",
+    "AutoencoderImputer",
     "AutoencoderTransformer",
     "Contractive",
     "Conv",

@@ -1,13 +1,14 @@
 """`AutoencoderTransformer`: parameters, fit, transform, inverse_transform, state."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import torch
+from scipy import sparse
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -38,8 +39,10 @@ from skae._sklearn import (
 from skae._torch import draw_seed, isolated_torch
 from skae._version import __version__
 from skae.compression._compress import compress, decompress
+from skae.data._frames import fill_missing, index_of, is_frame
 from skae.data._rows import cast_rows
 from skae.data._validation import (
+    as_array,
     one_row,
     validate_codes,
     validate_rows,
@@ -90,7 +93,7 @@ COUNT = Interval(Integral, 1, None, closed="left")
 ERROR_CONSTRAINTS = {"per_feature": ["boolean"]}
 COMPRESS_CONSTRAINTS = {
     "added_error": [Interval(Real, 0, None, closed="neither")],
-    "max_error": [Interval(Real, 0, None, closed="neither"), None],
+    "max_error": [Interval(Real, 0, None, closed="left"), None],
 }
 DECOMPRESS_CONSTRAINTS = {"max_bytes": [COUNT]}
 
@@ -146,7 +149,10 @@ class AutoencoderTransformer(
     entries. Before the first step the model is PCA. Training improves on it, and the
     epoch with the lowest loss on validation rows is kept.
 
-    As with PCA, standardize features of different units first.
+    As with PCA, standardize features of different units first. This does not apply to
+    data frames with columns of categories, booleans or dates: each column is then
+    standardized by itself, and training starts at factor analysis of mixed data; see
+    :ref:`mixed_columns`. Values may be missing (NaN, None, NA or NaT).
 
     Parameters
     ----------
@@ -170,7 +176,9 @@ class AutoencoderTransformer(
         reconstructed, except in networks of your own.
 
     loss : str, CrossEntropy or callable, default="squared_error"
-        The reconstruction loss, averaged over features and samples:
+        The reconstruction loss, averaged over features and samples. Tables of mixed
+        columns have the squared error of numbers and the cross-entropy of categories,
+        each over that of the constant model:
 
         - "squared_error", "absolute_error" and "huber" are computed in standardized
           units;
@@ -183,6 +191,16 @@ class AutoencoderTransformer(
           vocabulary;
         - a callable `loss(output, target)` returns the loss of each entry as a tensor,
           in standardized units.
+
+    categorical_features : array-like, "from_dtype" or None, default="from_dtype"
+        The columns of a table that are categories.
+
+        - "from_dtype": a data frame with columns other than numbers is a table of mixed
+          columns. Its columns of categories and strings are categories, and those of
+          booleans and dates are treated as such; see :ref:`mixed_columns`;
+        - a mask, positions or names of columns: these columns are categories, too, of a
+          data frame or an array;
+        - None: X is a matrix of numbers.
 
     noise : Noise, callable or None, default=None
         Corrupts the encoder's input in training and validation; the clean rows are
@@ -270,10 +288,13 @@ class AutoencoderTransformer(
         Number of columns of the codes.
 
     mean_ : ndarray of shape (n_features,)
-        Mean of the training rows; 0 for tokens.
+        Mean of the training rows, without missing values; 0 for tokens. For tables of
+        mixed columns, that of encoded rows, which have an entry for each level of a
+        category.
 
     scale_ : float
-        Root mean square of the centered entries of the training rows; 1 for tokens.
+        Root mean square of the centered entries of the training rows; 1 for tokens and
+        tables of mixed columns.
 
     module_ : torch.nn.Module
         The model, with methods `encode` and `decode` of standardized tensors.
@@ -333,6 +354,10 @@ class AutoencoderTransformer(
     precision_, device_ : str
         The resolved values of `precision` and `device`.
 
+    column_kinds_ : dict or None
+        What each column of a table of mixed columns is treated as, by its name:
+        "number", "boolean", "category" or "time". None for a matrix of numbers.
+
     n_features_in_ : int
         Number of features seen in `fit`.
 
@@ -378,6 +403,7 @@ class AutoencoderTransformer(
     _parameter_constraints = {
         "n_components": [COUNT, Interval(RealNotInt, 0, 1, closed="neither")],
         **PART_CONSTRAINTS,
+        "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
         "solver": [StrOptions(set(SOLVERS)), callable],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
@@ -419,6 +445,7 @@ class AutoencoderTransformer(
     alpha_: float
     precision_: str
     device_: str
+    column_kinds_: dict | None
     n_features_in_: int
     feature_names_in_: np.ndarray
 
@@ -429,6 +456,7 @@ class AutoencoderTransformer(
         network: Network | Callable = DEFAULT_NETWORK,
         init: str = "pca",
         loss: str | CrossEntropy | Callable = "squared_error",
+        categorical_features: str | Sequence | None = "from_dtype",
         noise: Noise | Callable | None = None,
         regularizer: Regularizer | Callable | None = None,
         solver: str | Callable = "adamw",
@@ -450,6 +478,7 @@ class AutoencoderTransformer(
         self.network = copy_if_default(network, DEFAULT_NETWORK)
         self.init = init
         self.loss = loss
+        self.categorical_features = categorical_features
         self.noise = noise
         self.regularizer = regularizer
         self.solver = solver
@@ -479,6 +508,8 @@ class AutoencoderTransformer(
             The training rows, such as images of shape (channels, height, width) or
             sequences of shape (length, features). Sequences of different lengths are
             padded with NaN at the end; then the last column of a code is the length.
+            In rows of shape (n_features,), NaN are missing values, which are masked out
+            of the loss.
 
         y : None
             Ignored.
@@ -707,12 +738,15 @@ class AutoencoderTransformer(
 
         Returns
         -------
-        reconstruction : ndarray of the shape that `fit` saw
+        reconstruction : ndarray of the shape that `fit` saw, or DataFrame
             Rows in the unit of the data and the float type of the codes, padded with
-            NaN after the end of sequences. Tokens are integers.
+            NaN after the end of sequences. Tokens are integers. Tables of mixed columns
+            are returned as data frames of the types that `fit` saw, with the index of
+            X; other rows as data frames if `set_output` requests it.
         """
         check_is_fitted(self)
-        return self._codec.decode(validate_codes(X, self.n_components_))
+        codes = validate_codes(X, self.n_components_)
+        return self._in_container(self._codec.decode(codes), index_of(X))
 
     @isolated_torch(n_threads=None)
     def score(self, X, y=None, sample_weight=None):
@@ -764,26 +798,76 @@ class AutoencoderTransformer(
 
         Returns
         -------
-        error : ndarray of shape (n_samples,) or (n_samples, n_features)
-            The error. Its unit is the square of the data's for "squared_error" and
-            "huber" (whose threshold is at `scale_`), that of the data for
-            "absolute_error", and none for the other losses.
+        error : ndarray of shape (n_samples,) or (n_samples, n_features), or DataFrame
+            The error; NaN for entries of missing values. A data frame if `set_output`
+            requests it and `per_feature` is True. Its unit is the square of the data's
+            for "squared_error" and "huber" (whose threshold is at `scale_`), that of
+            the data for "absolute_error", and none for the other losses. For tables of
+            mixed columns, an error of 1 is that of the constant model.
         """
         params = {"per_feature": per_feature}
         validate_parameter_constraints(
             ERROR_CONSTRAINTS, params, "reconstruction_error"
         )
         check_is_fitted(self)
-        X = validate_rows(self, X)
-        errors = np.empty(X.shape if per_feature else X.shape[:1])
+        X, index = validate_rows(self, X), index_of(X)
+        shape = X.shape[0], self._config.layout.n_columns
+        errors = np.empty(shape if per_feature else shape[:1])
         # Losses are in standardized units.
-        unit = self.scale_ ** as_loss(self._config.loss).power
+        unit = self.scale_**self.module_.loss.power
         with np.errstate(over="ignore"):
             for block, losses in self._codec.losses(X):
                 losses *= unit
                 errors[block] = losses if per_feature else row_means(losses)
         # Squares of huge values exceed float64. NaN mark the padding of sequences.
-        return np.minimum(errors, np.finfo(np.float64).max)
+        errors = np.minimum(errors, np.finfo(np.float64).max)
+        return self._framed(errors, index) if per_feature else errors
+
+    @isolated_torch(n_threads=None)
+    def impute(self, X):
+        """Return rows with reconstructions in place of missing values.
+
+        Values are predicted from the others of the same row: it is encoded without the
+        missing ones, and decoded.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
+            The rows.
+
+        Returns
+        -------
+        X : ndarray, sparse matrix or DataFrame of shape (n_samples, n_features)
+            A copy of the rows, of the same types. All values that are not missing are
+            unchanged.
+
+        See Also
+        --------
+        AutoencoderImputer : An imputer for pipelines.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import AutoencoderTransformer
+        >>> X = load_iris().data
+        >>> X[::3, 2] = np.nan
+        >>> model = AutoencoderTransformer(2, max_iter=20, random_state=0).fit(X)
+        >>> bool(np.abs(model.impute(X) - load_iris().data).max() < 1.5)
+        True
+        """
+        check_is_fitted(self)
+        rows, layout = validate_rows(self, X), self._config.layout
+        if layout.has_padding or len(layout.shape) > 1:
+            raise ValueError(
+                "Got a model of images or sequences, but only missing values of tables "
+                "are imputed."
+            )
+        decoded = self._codec.decode(self._codec.encode(rows))
+        decoded = layout.decode(decoded) if layout.is_table else decoded
+        X = X if is_frame(X) or sparse.issparse(X) else np.asarray(as_array(X))
+        # An array of integers has no missing values.
+        return fill_missing(X, decoded)
 
     @isolated_torch(n_threads=None)
     def sample(self, n_samples=1, random_state=None):
@@ -874,13 +958,29 @@ class AutoencoderTransformer(
         """Return decoded codes in the float type and container of the training rows."""
         # (n_samples, *shape)
         rows = self._codec.decode(cast_rows(codes, self._dtype))
+        return self._in_container(rows, container=self._container)
+
+    def _in_container(self, rows, index=None, container="default"):
+        """Return decoded rows as a data frame, if one is expected.
+
+        The types of a table are those of its library. Otherwise `set_output` has
+        precedence over the given container.
+        """
+        if self._config.layout.is_table:
+            return self._config.layout.decode(rows, index)
+        return self._framed(rows, index, container)
+
+    def _framed(self, rows, index=None, container="default"):
+        """Return an array of a column for each feature as a data frame."""
         configured = get_output_config("transform", self)["dense"]
-        # set_output has precedence over the container of the training rows.
-        container = self._container if configured == "default" else configured
-        if container == "default" or rows.ndim > 2:
+        container = container if configured == "default" else configured
+        if container == "default" or rows.ndim != 2:
             return rows
         names = check_feature_names_in(self)
-        return CONTAINERS[container].create_container(rows, rows, columns=names)
+        frame = CONTAINERS[container].create_container(rows, rows, columns=names)
+        if index is not None and container == "pandas":
+            frame.index = index
+        return frame
 
     @isolated_torch(n_threads=None)
     def compress(self, X, *, added_error=0.01, max_error=None):
@@ -902,10 +1002,12 @@ class AutoencoderTransformer(
             over all rows that are not extreme; see Notes.
 
         max_error : float or None, default=None
-            The largest absolute error of an entry of any row, in the unit of the data.
-            Rows with a larger one are stored with a correction, and entries for which
-            a correction is not precise enough are stored exactly, so every bound can
-            be met. With None there is no bound, and the result is smallest.
+            The largest absolute error of an entry of any row, in the unit of the data,
+            or for tables of mixed columns in standard deviations of the column. With 0
+            all entries are exact. Rows with a larger one are stored with a correction,
+            and entries for which a correction is not precise enough are stored exactly,
+            so every bound can be met. Missing values then stay missing. With None there
+            is no bound, and the result is smallest.
 
         Returns
         -------
@@ -976,8 +1078,10 @@ class AutoencoderTransformer(
 
         Returns
         -------
-        X : ndarray of the shape that `fit` saw
+        X : ndarray of the shape that `fit` saw, or DataFrame
             The reconstructed rows, in the float type of those that were compressed.
+            Tables of mixed columns, and frames that `set_output` requests, as in
+            `inverse_transform`.
         """
         params = {"max_bytes": max_bytes}
         validate_parameter_constraints(DECOMPRESS_CONSTRAINTS, params, "decompress")
@@ -987,7 +1091,7 @@ class AutoencoderTransformer(
                 f"Got data of type {type(data).__name__}, but expected bytes, as "
                 "`compress` returns."
             )
-        return decompress(self._codec, bytes(data), max_bytes)
+        return self._in_container(decompress(self._codec, bytes(data), max_bytes))
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the components: "ae0", "ae1", ...
@@ -1020,6 +1124,9 @@ class AutoencoderTransformer(
         tags = super().__sklearn_tags__()
         # scikit-learn has no tag for arrays of more than three dimensions.
         tags.input_tags.sparse = tags.input_tags.three_d_array = True
+        # Networks of images and sequences do not accept missing values.
+        tags.input_tags.allow_nan = getattr(self.network, "time_axis", None) is None
+        tags.input_tags.categorical = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32", "float16"]
         return tags
 

@@ -189,7 +189,7 @@ class StandardizedLoss:
     transform = None
     shrinkages = (1.0,)
 
-    def linearize(self, mean: np.ndarray, scale: float):
+    def linearize(self, mean: np.ndarray, scale: float, shrinkage: float = 1.0):
         """Return the output as a linear function of standardized rows at the mean.
 
         Parameters
@@ -199,6 +199,9 @@ class StandardizedLoss:
 
         scale : float
             Scale of the encoder's inputs.
+
+        shrinkage : float, default=1.0
+            Factor of the slope beyond a link.
 
         Returns
         -------
@@ -265,12 +268,12 @@ class LinkedLoss:
     vocabulary = None
     shrinkages = SHRINKAGES
 
-    def linearize(self, mean: np.ndarray, scale: float):
+    def linearize(self, mean: np.ndarray, scale: float, shrinkage: float = 1.0):
         """Return offset and slope of the tangent of the link at the mean."""
         slope = scale * self.link.tangent(mean)
         if self.transform is not None:
             slope /= self.transform.slope(mean)
-        return self.link.offset(mean), slope
+        return self.link.offset(mean), slope * shrinkage
 
     def target(self, rows, mean, scale):
         """Return the data that standardized rows stand for."""
@@ -330,12 +333,12 @@ class CrossEntropy(Part):
         """Number of tokens, or "auto"."""
         return self.n_tokens
 
-    def linearize(self, mean: np.ndarray, scale: float):
-        """Return the logits of token frequencies, and slope 1.
+    def linearize(self, mean: np.ndarray, scale: float, shrinkage: float = 1.0):
+        """Return the logits of token frequencies, and the slope.
 
         The slope of the logits is part of the embedding that PCA's solution holds.
         """
-        return np.log(mean), np.ones(1)
+        return np.log(mean), np.full(1, shrinkage)
 
     def target(self, rows, mean, scale):
         """Return the target of the output: the tokens."""

@@ -26,27 +26,48 @@ def random_entries(
     return torch.rand(batch.shape, **options) < fraction
 
 
-def mask(batch: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
-    """Return the batch with random entries set to zero."""
-    return batch.masked_fill(random_entries(batch, fraction, generator), 0.0)
+def one_for_each(batch: Tensor, columns: Tensor) -> Tensor:
+    """Return a tensor with an entry for each row and column, of arbitrary values."""
+    return batch.new_empty(len(batch), int(columns.max()) + 1)
 
 
-def swap(batch: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
+def mask(
+    batch: Tensor,
+    fraction: float,
+    generator: torch.Generator,
+    columns: Tensor | None = None,
+) -> Tensor:
+    """Return the batch with random entries, or all entries of columns, set to zero."""
+    drawn = batch if columns is None else one_for_each(batch, columns)
+    masked = random_entries(drawn, fraction, generator)
+    return batch.masked_fill(masked if columns is None else masked[:, columns], 0.0)
+
+
+def swap(
+    batch: Tensor,
+    fraction: float,
+    generator: torch.Generator,
+    columns: Tensor | None = None,
+) -> Tensor:
     """Return the batch with random entries replaced by those of other rows.
 
-    An entry is replaced by one of the same column. A batch of one row is returned
+    An entry is replaced by one of the same column. All entries of a column, if some are
+    given, are replaced by those of the same row. A batch of one row is returned
     unchanged.
     """
     n_rows, device = len(batch), batch.device
+    drawn = batch if columns is None else one_for_each(batch, columns)
     # Shifts from 1 to n_rows - 1, modulo n_rows, reach every row but the row itself.
     shifts = torch.randint(
-        1, max(n_rows, 2), batch.shape, generator=generator, device=device
+        1, max(n_rows, 2), drawn.shape, generator=generator, device=device
     )
     # (n_rows, 1)
     rows = torch.arange(n_rows, device=device).unsqueeze(1)
     # (n_rows, n_features)
     donors = (rows + shifts) % n_rows
-    swapped = random_entries(batch, fraction, generator)
+    swapped = random_entries(drawn, fraction, generator)
+    if columns is not None:
+        donors, swapped = donors[:, columns], swapped[:, columns]
     return torch.where(swapped, batch.gather(0, donors), batch)
 
 
@@ -101,6 +122,32 @@ class Noise(Part):
             The corrupted rows.
         """
         return batch
+
+    def corrupt_columns(
+        self, batch: Tensor, columns: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Return the rows of a table of mixed columns, corrupted.
+
+        By default this is `corrupt`. Override it for a noise that corrupts all entries
+        of a column together.
+
+        Parameters
+        ----------
+        batch : Tensor of shape (n_samples, n_inputs)
+            Encoded rows, not to be changed in place.
+
+        columns : Tensor of int of shape (n_inputs,)
+            The column of the table to which each entry belongs.
+
+        generator : torch.Generator
+            Source of all random numbers, on the device of the batch.
+
+        Returns
+        -------
+        noisy : Tensor of shape (n_samples, n_inputs)
+            The corrupted rows.
+        """
+        return self.corrupt(batch, generator)
 
 
 class CallableNoise(Noise):
@@ -231,6 +278,12 @@ class MaskingNoise(Noise):
         """Return the batch with random entries set to zero."""
         return mask(batch, self.fraction, generator)
 
+    def corrupt_columns(
+        self, batch: Tensor, columns: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Return the batch with all entries of random columns set to zero."""
+        return mask(batch, self.fraction, generator, columns)
+
 
 class SwapNoise(Noise):
     r"""Replace a random fraction of the entries by the same feature of other rows.
@@ -286,6 +339,12 @@ class SwapNoise(Noise):
     def corrupt(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         """Return the batch with random entries taken from other rows."""
         return swap(batch, self.fraction, generator)
+
+    def corrupt_columns(
+        self, batch: Tensor, columns: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Return the batch with all entries of random columns from other rows."""
+        return swap(batch, self.fraction, generator, columns)
 
 
 def as_noise(noise) -> Noise:

@@ -29,6 +29,7 @@ LAYERS = [
     "compression",
     "_parameters",
     "_transformer",
+    "_imputer",
     "metrics",
     "__init__",
 ]

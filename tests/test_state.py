@@ -293,6 +293,7 @@ ATTRIBUTES = {
     "_codes": [None, "0", [[0.0] * 3], np.zeros((9, 2)), np.full((9, 3), np.nan)],
     "_container": [None, "numpy", 3],
     "_dtype": [None, "int64", "object", np.float64],
+    "column_kinds_": [3, {"x": "number"}],
     "_seed": [None, -1, 0.5, "0"],
 }
 

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import torch
 
+from skae._codec import row_means
 from skae.compression import _format
 from skae.compression._format import EXACT, MAX_LEVEL, CompressedRows, pack, unpack
 from skae.data._rows import cast_rows, dense, float_dtype
@@ -87,7 +88,8 @@ def decompress(codec, data: bytes, max_bytes: int) -> np.ndarray:
     layout, shape = codec.layout, (codec.n_components, len(codec.mean))
     if layout.n_lengths:
         raise ValueError("Sequences of different lengths cannot be decompressed.")
-    compressed = unpack(data, fingerprint(codec), shape, max_bytes)
+    allow_nan = layout.has_missing_values
+    compressed = unpack(data, fingerprint(codec), shape, max_bytes, allow_nan)
     # (n_samples, n_features)
     rows = reconstruct(codec, compressed)
     return layout.unflatten(layout.cast(rows, rows.dtype), lengths=None)
@@ -166,7 +168,12 @@ def extreme(values: np.ndarray) -> float:
 
 def variance(codec, X) -> float:
     """Return the mean variance of the columns of rows, in standardized units."""
-    variance = np.var(dense(X) / codec.scale, axis=0).mean()
+    # Missing values are treated as the mean.
+    rows = dense(X) / codec.scale
+    missing = np.isnan(rows)
+    if missing.any():
+        rows = np.where(missing, codec.mean / codec.scale, rows)
+    variance = np.var(rows, axis=0).mean()
     # Equal rows have no variance that rounding errors could be compared with.
     variance = variance if variance > 0 else MAX_VARIANCE
     return float(np.clip(variance, MIN_VARIANCE, MAX_VARIANCE))
@@ -174,7 +181,8 @@ def variance(codec, X) -> float:
 
 def row_losses(codec, X, codes) -> np.ndarray:
     """Return the mean loss of the entries of each row, infinite if it is NaN."""
-    losses = [losses.mean(axis=1) for _, losses in codec.losses(X, codes)]
+    # Missing values have no loss.
+    losses = [row_means(losses) for _, losses in codec.losses(X, codes)]
     return np.nan_to_num(np.concatenate(losses), nan=np.inf, posinf=np.inf)
 
 

@@ -115,18 +115,23 @@ def pack(rows: CompressedRows, fingerprint: bytes) -> bytes:
 
 
 def unpack(
-    data: bytes, fingerprint: bytes, shape: tuple[int, int], max_bytes: int
+    data: bytes,
+    fingerprint: bytes,
+    shape: tuple[int, int],
+    max_bytes: int,
+    allow_nan: bool = False,
 ) -> CompressedRows:
     """Return the compressed rows, for a model of shape (n_components, n_features).
 
-    Raises ValueError if the data is not valid. Memory is allocated only after the
-    checksum, the model and the size of the result were checked.
+    Entries may be NaN if values of the rows can be missing. Raises ValueError if the
+    data is not valid. Memory is allocated only after the checksum, the model and the
+    size of the result were checked.
     """
     header = read_header(data)
     check_model(header, fingerprint)
     check_size(header, shape, max_bytes)
     rows = read_rows(header, data, shape)
-    check_rows(rows)
+    check_rows(rows, allow_nan)
     return rows
 
 
@@ -199,11 +204,12 @@ def read_rows(header: Header, data: bytes, shape: tuple[int, int]) -> Compressed
     )
 
 
-def check_rows(rows: CompressedRows) -> None:
+def check_rows(rows: CompressedRows, allow_nan: bool) -> None:
     """Raise ValueError if the parts contradict one another."""
     steps = np.append(rows.steps, rows.step)
     require(np.isfinite(steps).all() and steps.min() > 0, "a step is not positive")
-    require(np.isfinite(rows.exact).all(), "an entry is not finite")
+    is_valid = np.isfinite(rows.exact) | (allow_nan & np.isnan(rows.exact))
+    require(is_valid.all(), "an entry is not finite")
     n_corrected = np.count_nonzero(rows.corrected)
     require(n_corrected == len(rows.corrections), "corrections do not fit the rows")
     n_exact = np.count_nonzero(rows.corrections == EXACT)

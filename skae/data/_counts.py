@@ -5,9 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import sparse
 
-from skae.data._layout import LazyRows
 from skae.data._pca import PCASolution, fit_pca, moments
-from skae.data._rows import dense, row_blocks
+from skae.data._rows import LazyRows, dense, row_blocks
 
 
 @dataclass(frozen=True)

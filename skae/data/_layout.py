@@ -1,4 +1,4 @@
-"""Layouts: what one row stands for, such as numbers, a padded sequence or tokens.
+"""Layouts: what one row stands for: numbers, a padded sequence, tokens or columns.
 
 Inside the library, rows are flat. A layout stores the shape that `fit` has seen and
 converts between flat rows and arrays of that shape. It also defines which part of a
@@ -6,7 +6,6 @@ code is not learned, and the matrix of which PCA is computed.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from numbers import Integral
 from typing import ClassVar
@@ -14,8 +13,17 @@ from typing import ClassVar
 import numpy as np
 from scipy import sparse
 
-from skae.data._pca import PCASolution, TokenEmbedding, fit_pca
-from skae.data._rows import cast_rows, dense, extremes, row_blocks
+from skae.data._columns import (
+    Column,
+    column_from_state,
+    column_to_state,
+    decode_columns,
+    encode_columns,
+)
+from skae.data._frames import build_frame, read_columns
+from skae.data._missing import fit_incomplete_pca, observed_moments, weighted_nanmean
+from skae.data._pca import PCASolution, TokenEmbedding, fit_axes, fit_pca
+from skae.data._rows import LazyRows, cast_rows, dense, extremes, row_blocks
 
 MAX_EMBEDDING_SIZE = 32  # the embedding of a smaller vocabulary is one-hot
 MAX_TOKENS = 2**20
@@ -39,11 +47,19 @@ class Layout:
 
     has_padding : bool
         Whether rows end with NaN.
+
+    is_table : bool
+        Whether rows are those of a table of mixed columns, which is encoded as numbers.
+
+    has_missing_values : bool
+        Whether NaN stand for missing values.
     """
 
     shape: tuple[int, ...]
     kind: ClassVar[str]
     has_padding: ClassVar[bool] = False
+    is_table: ClassVar[bool] = False
+    has_missing_values: ClassVar[bool] = False
 
     @property
     def n_lengths(self) -> int:
@@ -59,6 +75,16 @@ class Layout:
         return math.prod(self.shape)
 
     @property
+    def n_columns(self) -> int:
+        """Number of columns of X, and of losses of a row."""
+        return self.n_features
+
+    @property
+    def column_kinds(self) -> dict | None:
+        """What each column of a table is treated as, by its name; None for others."""
+        return None
+
+    @property
     def n_outputs(self) -> int:
         """Number of outputs of a model per row."""
         return self.n_features
@@ -71,6 +97,15 @@ class Layout:
     def for_network(self, network) -> "Layout":
         """Return the layout with the axes in the order that a network expects."""
         return self
+
+    def to_state(self) -> dict:
+        """Return the attributes as plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_state(cls, values: dict) -> "Layout":
+        """Return the layout with attributes of a saved state."""
+        return cls(**values)
 
     def check_state(self) -> None:
         """Raise ValueError if the attributes of a loaded layout are invalid."""
@@ -102,6 +137,9 @@ class Layout:
 
     def check(self, X) -> None:
         """Raise ValueError if validated flat rows do not have this layout."""
+
+    def check_columns(self, X, names) -> None:
+        """Raise ValueError if training rows have a column without any value."""
 
     def lengths(self, X) -> np.ndarray:
         """Return relative lengths of sequences, of shape (n_rows, n_lengths)."""
@@ -138,12 +176,209 @@ class NumericLayout(Layout):
         """Raise ValueError if X contains NaN."""
         if contains_nan(X):
             raise ValueError(
-                "X contains NaN. Impute missing values before, for example with "
-                "SimpleImputer or KNNImputer. Sequences of different lengths may end "
-                "with NaN if some of those in `fit` do, in an array of shape "
-                "(n_samples, n_steps, n_features): pass X[..., np.newaxis] if each "
-                "step is a single number."
+                "X contains NaN, but no value was missing in `fit`. Impute missing "
+                "values before, for example with SimpleImputer or KNNImputer, or fit "
+                "on rows of which some have missing values. Sequences of different "
+                "lengths may end with NaN if some of those in `fit` do, in an array of "
+                "shape (n_samples, n_steps, n_features): pass X[..., np.newaxis] if "
+                "each step is a single number."
             )
+
+
+@dataclass(frozen=True)
+class IncompleteLayout(Layout):
+    """Rows of numbers of which some are missing, as NaN.
+
+    The inputs of the network are the entries, with linear predictions in place of the
+    missing ones, and the mask: which columns are missing.
+    """
+
+    kind: ClassVar[str] = "incomplete"
+    has_missing_values: ClassVar[bool] = True
+    description: ClassVar[str] = "missing values (NaN)"
+    alternative: ClassVar[str] = ", or impute the missing values before"
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether the mask of missing values is an input of the network."""
+        return True
+
+    @property
+    def column_of_entry(self) -> np.ndarray:
+        """The column to which each entry belongs, shape (n_features,)."""
+        return np.arange(self.n_features)
+
+    @property
+    def network_shape(self) -> tuple[int]:
+        """Number of inputs of the network: entries, and the mask of the columns."""
+        return (self.n_features + self.has_mask * self.n_columns,)
+
+    def for_network(self, network) -> "IncompleteLayout":
+        """Return the layout; raise ValueError for networks of images or sequences."""
+        if getattr(network, "time_axis", None) is None:
+            return self
+        raise ValueError(
+            f"Got network={network}, but X has {self.description}, and only fully "
+            f"connected networks accept them. Set network=MLP(){self.alternative}."
+        )
+
+    def check(self, X) -> None:
+        """Raise ValueError if all values of a row are missing."""
+        for block in row_blocks(*X.shape):
+            is_empty = np.isnan(dense(X[block])).all(axis=1)
+            if is_empty.any():
+                row = block.start + int(np.argmax(is_empty))
+                raise ValueError(
+                    f"Row {row} of X has no values: all of them are missing. Remove "
+                    "rows without any value."
+                )
+
+    def check_columns(self, X, names) -> None:
+        """Raise ValueError if training rows have a column or a row without values."""
+        present = sum(
+            (~np.isnan(dense(X[block]))).sum(axis=0) for block in row_blocks(*X.shape)
+        )
+        if not np.all(present):
+            name = names[int(np.argmin(present))]
+            raise ValueError(
+                f"Column {name!r} of X has no values: all of them are missing. Remove "
+                "it."
+            )
+        self.check(X)
+
+    def as_matrix(self, X, weight):
+        """Return the rows with NaN replaced by the mean of the column."""
+        mean = weighted_nanmean(X, weight)
+        return LazyRows(
+            X, lambda rows: np.where(np.isnan(rows), mean, rows), X.shape[1]
+        )
+
+    def fit_pca(self, X, weight, n_axes: int) -> PCASolution:
+        """Return PCA's solution for incomplete rows, with axes that ignore the mask."""
+        return self.with_mask(fit_incomplete_pca(X, weight, n_axes))
+
+    def with_mask(self, pca: PCASolution) -> PCASolution:
+        """Return a solution whose axes are zero for the mask."""
+        n_masks = math.prod(self.network_shape) - self.n_features
+        return replace(pca, axes=np.pad(pca.axes, ((0, 0), (0, n_masks))))
+
+
+@dataclass(frozen=True)
+class ColumnsLayout(IncompleteLayout):
+    """Rows of a table of mixed columns, which are encoded as numbers.
+
+    See `skae.data._columns` for the entries of an encoded row.
+
+    Attributes
+    ----------
+    columns : tuple of Column
+        The columns.
+
+    container : {"pandas", "polars", "default"}
+        The library of the data frame; "default" for an array.
+
+    has_missing : bool
+        Whether values were missing in `fit`. Otherwise missing values are read as the
+        mean, and the mask is no input.
+    """
+
+    columns: tuple[Column, ...]
+    container: str
+    has_missing: bool
+    kind: ClassVar[str] = "columns"
+    is_table: ClassVar[bool] = True
+    description: ClassVar[str] = "mixed columns"
+    alternative: ClassVar[str] = ""
+
+    @property
+    def n_columns(self) -> int:
+        """Number of columns of the table."""
+        return len(self.columns)
+
+    @property
+    def column_kinds(self) -> dict:
+        """What each column is treated as, by its name."""
+        return {column.name: column.kind for column in self.columns}
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether the mask of missing values is an input of the network."""
+        return self.has_missing
+
+    @property
+    def column_of_entry(self) -> np.ndarray:
+        """The column to which each entry belongs, shape (n_features,)."""
+        sizes = [column.n_entries for column in self.columns]
+        return np.repeat(np.arange(len(sizes)), sizes)
+
+    @property
+    def units(self) -> np.ndarray:
+        """What indicators are divided by, shape (n_features,); 1 for numbers."""
+        return np.concatenate([column.units for column in self.columns])
+
+    @property
+    def names(self) -> list:
+        """The names of the columns."""
+        return [column.name for column in self.columns]
+
+    def check_columns(self, X, names) -> None:
+        """Columns without any value are detected when the table is encoded."""
+
+    def encode(self, X) -> np.ndarray:
+        """Return a table as a matrix, of shape (n_rows, n_features)."""
+        return encode_columns(self.columns, read_columns(X, self.names))
+
+    def decode(self, rows: np.ndarray, index=None):
+        """Return encoded rows as a table of the types seen in `fit`."""
+        # The entries of a column are missing together: the first one is enough.
+        _, first = np.unique(self.column_of_entry, return_index=True)
+        missing = np.isnan(rows[:, first])
+        values = decode_columns(self.columns, np.nan_to_num(rows, nan=0.0))
+        dtypes = [column.dtype for column in self.columns]
+        return build_frame(self.container, self.names, values, dtypes, missing, index)
+
+    def cast(self, rows: np.ndarray, dtype) -> np.ndarray:
+        """Return decoded rows in float64, from which large integers are decoded."""
+        return rows
+
+    def fit_pca(self, X, weight, n_axes: int) -> PCASolution:
+        """Return the solution of factor analysis of mixed data (Pages 2004)."""
+        if self.has_missing:
+            return self.with_mask(fit_incomplete_pca(X, weight, n_axes, scale=1.0))
+        mean, variance = observed_moments(X, weight)
+        axes, deviations = fit_axes(X, weight, mean, variance, 1.0, n_axes)
+        return PCASolution(mean, 1.0, axes, deviations, output_mean=mean)
+
+    def check_standardization(self, mean, scale) -> None:
+        """Raise ValueError unless the scale is 1."""
+        if scale != 1:
+            raise ValueError("Got a saved scale for columns, but expected 1.")
+
+    def to_state(self) -> dict:
+        """Return the attributes as plain values."""
+        columns = [column_to_state(column) for column in self.columns]
+        return {**vars(self), "columns": columns}
+
+    @classmethod
+    def from_state(cls, values: dict) -> "ColumnsLayout":
+        """Return the layout with attributes of a saved state."""
+        states = values["columns"]
+        if not isinstance(states, list) or not states:
+            raise ValueError("The saved state does not describe the columns of rows.")
+        columns = tuple(column_from_state(state) for state in states)
+        return cls(**{**values, "columns": columns})
+
+    def check_state(self) -> None:
+        """Raise ValueError if the attributes of a loaded layout are invalid."""
+        super().check_state()
+        n_entries = sum(column.n_entries for column in self.columns)
+        is_valid = (
+            self.shape == (n_entries,)
+            and self.container in ("pandas", "polars", "default")
+            and isinstance(self.has_missing, bool)
+        )
+        if not is_valid:
+            raise ValueError("The saved columns do not fit the saved row shape.")
 
 
 @dataclass(frozen=True)
@@ -377,7 +612,7 @@ class TokenLayout(Layout):
         """Return decoded tokens as int64."""
         return np.rint(rows).astype(np.int64)
 
-    def embed(self, X, table: np.ndarray) -> "LazyRows":
+    def embed(self, X, table: np.ndarray) -> LazyRows:
         """Return embedded rows, of shape (n_rows, n_steps * embedding_size)."""
 
         def embed_block(rows):
@@ -453,53 +688,6 @@ class TokenLayout(Layout):
         return (1 - SMOOTHING) * frequencies + SMOOTHING * overall
 
 
-class LazyRows:
-    """The rows of a matrix, transformed by a function when they are read.
-
-    A transformed copy could exceed the memory: embedded tokens are up to 32 times
-    larger than tokens.
-
-    Parameters
-    ----------
-    X : ndarray or CSR matrix of shape (n_rows, n_features)
-        The matrix.
-
-    function : callable
-        Function of dense rows, which returns an array of shape (n, width).
-
-    width : int
-        Number of columns of the transformed rows.
-    """
-
-    def __init__(self, X, function: Callable, width: int):
-        self.X = X
-        self.function = function
-        self.shape = X.shape[0], width
-
-    def __getitem__(self, rows) -> np.ndarray:
-        return self.function(dense(self.X[rows]))
-
-    # Functions that need the whole matrix call `np.asarray`.
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        return self[:]
-
-
-def weighted_nanmean(X, weight) -> np.ndarray:
-    """Return the weighted mean of each column, ignoring NaN; 0 if all are NaN."""
-    mean = _mean_residual(X, weight, np.zeros(X.shape[1]))
-    # As in `moments`, the mean of the residuals makes constant columns exact.
-    return mean + _mean_residual(X, weight, mean)
-
-
-def _mean_residual(X, weight, origin):
-    total = weights = 0.0
-    for block in row_blocks(*X.shape):
-        rows, w = dense(X[block]) - origin, weight[block]
-        total = total + w @ np.nan_to_num(rows, nan=0.0)
-        weights = weights + w @ ~np.isnan(rows)
-    return total / np.where(weights > 0, weights, 1.0)
-
-
 def _is_at_end(missing):
     """Return whether no step follows a missing one, of (n_rows, n_steps, n_others)."""
     # Padding covers all features of a step.
@@ -530,7 +718,7 @@ def infer_layout(X, shape: tuple[int, ...], vocabulary) -> Layout:
 
     vocabulary : int, "auto" or None
         Number of tokens; with "auto" the largest token in X plus one. With None the
-        rows are numbers, and NaN in rows of several axes are padding.
+        rows are numbers. NaN are missing values, or in rows of several axes padding.
 
     Returns
     -------
@@ -539,10 +727,10 @@ def infer_layout(X, shape: tuple[int, ...], vocabulary) -> Layout:
     """
     if vocabulary is not None:
         return _token_layout(X, shape, vocabulary)
-    if len(shape) == 1 or not contains_nan(X):
-        numbers = NumericLayout(shape)
-        numbers.check(X)
-        return numbers
+    if not contains_nan(X):
+        return NumericLayout(shape)
+    if len(shape) == 1:
+        return IncompleteLayout(shape)
     # The time axis is the one along which NaN are at the end: the first (as in
     # recurrent networks), or else the last (as in convolutional networks).
     first, last = (PaddedLayout(shape, axis) for axis in (0, len(shape) - 1))
@@ -582,12 +770,17 @@ def check_tokens(X) -> None:
 
 
 # Layouts by their name in a saved state.
-LAYOUTS = {layout.kind: layout for layout in (NumericLayout, PaddedLayout, TokenLayout)}
+LAYOUTS = {
+    layout.kind: layout
+    for layout in (
+        NumericLayout, IncompleteLayout, PaddedLayout, TokenLayout, ColumnsLayout,
+    )
+}  # fmt: skip
 
 
 def layout_to_state(layout: Layout) -> dict:
     """Return a layout as a dictionary of plain values."""
-    return {"kind": layout.kind, **asdict(layout)}
+    return {"kind": layout.kind, **layout.to_state()}
 
 
 def layout_from_state(state) -> Layout:
@@ -601,6 +794,7 @@ def layout_from_state(state) -> Layout:
             f"dictionary with a kind of {list(LAYOUTS)} and the attributes of that "
             "layout."
         )
-    layout = cls(**{name: value for name, value in state.items() if name != "kind"})
+    values = {name: value for name, value in state.items() if name != "kind"}
+    layout = cls.from_state(values)
     layout.check_state()
     return layout

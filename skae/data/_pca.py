@@ -74,7 +74,7 @@ class PCASolution:
         The mean as the loss compares it: `mean`, or for tokens the frequency of each
         token at each step.
 
-    embedding : TokenEmbedding, CountEmbedding or None, default=None
+    embedding : TokenEmbedding, CountEmbedding, FillAxes or None, default=None
         Maps from rows and to outputs; None if these are standardized rows.
 
     input_scale : float
@@ -114,6 +114,29 @@ def fit_pca(X, weight, n_components):
         Mean, scale, axes and standard deviations.
     """
     mean, variance, scale = moments(X, weight)
+    axes, deviations = fit_axes(X, weight, mean, variance, scale, n_components)
+    return PCASolution(mean, scale, axes, deviations, output_mean=mean)
+
+
+def fit_axes(X, weight, mean, variance, scale, n_components):
+    """Return axes of length 1 and the standard deviations along them.
+
+    Parameters
+    ----------
+    X, weight, n_components : matrix, ndarray, int
+        As in `fit_pca`.
+
+    mean, variance, scale : ndarray, ndarray, float
+        Moments of the columns; see `moments`.
+
+    Returns
+    -------
+    axes : ndarray of shape (n_components, n_features)
+        The axes; zero beyond the rank.
+
+    deviations : ndarray of shape (n_components,)
+        The standard deviations, in the unit of X.
+    """
     axes, deviations = np.zeros((n_components, X.shape[1])), np.zeros(n_components)
     # Equal rows have no axes, and iterations could not start.
     n_axes = min(n_components, *X.shape) if variance.any() else 0
@@ -126,7 +149,7 @@ def fit_pca(X, weight, n_components):
         # amplify.
         axes[:, variance == 0] = 0.0
         deviations[:rank] = scale * np.sqrt(values[:rank])
-    return PCASolution(mean, scale, axes, deviations, output_mean=mean)
+    return axes, deviations
 
 
 def n_axes_for_share(X, weight, share):

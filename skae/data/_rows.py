@@ -1,5 +1,6 @@
 """Rows of a matrix: standardized when they are read, in blocks of bounded memory."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -70,6 +71,37 @@ def cast_rows(X, dtype):
     limit = np.finfo(dtype)
     # A plain cast would turn large values into infinity.
     return np.clip(X, limit.min, limit.max).astype(dtype)
+
+
+class LazyRows:
+    """The rows of a matrix, transformed by a function when they are read.
+
+    A transformed copy could exceed the memory: embedded tokens are up to 32 times
+    larger than tokens.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_rows, n_features)
+        The matrix.
+
+    function : callable
+        Function of dense rows, which returns an array of shape (n, width).
+
+    width : int
+        Number of columns of the transformed rows.
+    """
+
+    def __init__(self, X, function: Callable, width: int):
+        self.X = X
+        self.function = function
+        self.shape = X.shape[0], width
+
+    def __getitem__(self, rows) -> np.ndarray:
+        return self.function(dense(self.X[rows]))
+
+    # Functions that need the whole matrix call `np.asarray`.
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return self[:]
 
 
 @dataclass

@@ -11,6 +11,7 @@ from numbers import Number
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
@@ -20,7 +21,14 @@ from skae._sklearn import (
     is_pandas_df_or_series,
     is_polars_df,
 )
-from skae.data._layout import Layout, infer_layout
+from skae.data._columns import encode_columns, fit_columns
+from skae.data._frames import (
+    container_of,
+    has_only_numbers,
+    is_frame,
+    read_columns,
+)
+from skae.data._layout import ColumnsLayout, Layout, contains_nan, infer_layout
 from skae.data._rows import (
     HELD_DTYPES,
     ROW_DTYPES,
@@ -105,28 +113,38 @@ def validate_training_data(
         The validated input.
 
     metadata : dict
-        Container and dtype of X, private attributes of the fitted estimator.
+        Container and dtype of X, and the kinds of its columns: attributes of the fitted
+        estimator.
     """
     # Validation returns an array or a CSR matrix, whatever the container.
-    container = "pandas" if is_pandas_df(X) else "default"
-    container = "polars" if is_polars_df(X) else container
-    if reset:
-        X, shape = validate_first_rows(estimator, X)
+    container = container_of(X)
+    layout: Any = None
+    if not reset:
+        X, layout = validate_rows(estimator, X), estimator._config.layout
+    elif is_table(X, estimator.categorical_features):
+        X = validate_first_table(estimator, X)
     else:
-        X = validate_rows(estimator, X)
-    metadata = {"_container": container, "_dtype": float_dtype(X).name}
+        X, shape = validate_first_rows(estimator, X)
     n_samples, weight, kept = X.shape[0], None, slice(None)
     if sample_weight is not None:
         weight, kept = positive_weights(X, sample_weight)
-        X = X[kept]
+    # Rows of weight zero are left out, as if they had not been given.
     with named("X"):
-        check_magnitude(X)
-        # After rows of weight zero are left out, as if they had not been given.
-        if reset:
-            layout = infer_layout(X, shape, loss.vocabulary)
+        if reset and is_table(X, estimator.categorical_features):
+            X, layout = fit_table(X, weight, kept, estimator.categorical_features)
         else:
-            layout = estimator._config.layout
+            X = X[kept]
+        check_magnitude(X)
+        if layout is None:
+            layout = infer_layout(X, shape, loss.vocabulary)
+        layout.check_columns(X, feature_names(estimator))
+        check_loss(layout, loss)
         check_domain(X, loss)
+    metadata = {
+        "_container": container,
+        "_dtype": float_dtype(X).name,
+        "column_kinds_": layout.column_kinds,
+    }
     if X_val is not None:
         with named("X_val"):
             X_val = matching_rows(estimator, X_val, layout, loss)
@@ -161,6 +179,144 @@ def validate_first_rows(estimator, X):
         X, shape = flatten(X)
         X = validate_data(estimator, X, **MATRIX_CHECKS)
     return X, shape or X.shape[1:]
+
+
+def is_table(X, categorical_features) -> bool:
+    """Return whether X is a table of mixed columns, and not a matrix of numbers.
+
+    Parameters
+    ----------
+    X : array-like, sparse matrix or DataFrame
+        The rows.
+
+    categorical_features : "from_dtype", array-like or None
+        The parameter of the estimator.
+    """
+    if categorical_features is None:
+        return False
+    if not isinstance(categorical_features, str):
+        return len(categorical_features) > 0
+    return is_frame(X) and not has_only_numbers(X)
+
+
+def validate_first_table(estimator, X):
+    """Return a table of a new fit as a frame, or as an array of two dimensions."""
+    with named("X"):
+        X = as_table(X)
+        validate_data(estimator, X, skip_check_array=True)
+        check_not_empty(X)
+    return X
+
+
+def as_table(X):
+    """Return X as a frame, or as an array of objects if it is not numeric."""
+    if sparse.issparse(X):
+        raise TypeError(
+            "Got a sparse matrix, but categorical_features needs a data frame or an "
+            "array. Set categorical_features=None."
+        )
+    if isinstance(X, list | tuple):
+        X = np.asarray(X, dtype=object)
+    X = as_array(X)
+    if len(X.shape) != 2:
+        raise ValueError(
+            f"Expected 2D array or a data frame, got {len(X.shape)}D array instead."
+        )
+    return X
+
+
+def check_not_empty(X) -> None:
+    """Raise ValueError for a table without rows or columns."""
+    for size, name in zip(X.shape, ("sample", "feature"), strict=True):
+        if size == 0:
+            raise ValueError(
+                f"Found array with 0 {name}(s) (shape={X.shape}) while a minimum of 1 "
+                "is required."
+            )
+
+
+def fit_table(X, weight, kept, categorical_features) -> tuple[np.ndarray, Layout]:
+    """Return a table as a matrix of floats, and the layout that encodes it.
+
+    Parameters
+    ----------
+    X : DataFrame or ndarray of shape (n_samples, n_columns)
+        The table.
+
+    weight : ndarray of shape (n_kept,) or None
+        Weights of the rows that are kept.
+
+    kept : slice or ndarray of bool
+        The rows that are kept.
+
+    categorical_features : "from_dtype" or array-like
+        The columns that are categories, whatever their type.
+    """
+    raws = [raw.select(kept) for raw in read_columns(X)]
+    weight = np.ones(len(raws[0].values)) if weight is None else weight
+    names = [raw.name for raw in raws]
+    columns = fit_columns(raws, weight, declared(categorical_features, names))
+    matrix = encode_columns(columns, raws)
+    layout = ColumnsLayout(
+        shape=matrix.shape[1:],
+        columns=columns,
+        container=container_of(X),
+        has_missing=contains_nan(matrix),
+    )
+    layout.check(matrix)
+    return matrix, layout
+
+
+def declared(categorical_features, names: list) -> np.ndarray:
+    """Return which columns `categorical_features` names, shape (n_columns,).
+
+    It is a mask, or the positions or names of some columns.
+    """
+    mask = np.zeros(len(names), dtype=bool)
+    if isinstance(categorical_features, str):  # from_dtype
+        return mask
+    given = np.asarray(categorical_features)
+    if given.dtype.kind == "b":
+        if given.shape != mask.shape:
+            raise ValueError(
+                f"Got categorical_features of shape {given.shape}, but expected a mask "
+                f"of shape {mask.shape}, with an entry for each column."
+            )
+        return given
+    known = range(len(names)) if given.dtype.kind in "iu" else names
+    unknown = [column for column in given.tolist() if column not in known]
+    if unknown or given.ndim != 1:
+        raise ValueError(
+            f"Got categorical_features={categorical_features!r}, but expected names or "
+            f"positions of columns. The columns are {names}."
+        )
+    mask[[list(known).index(column) for column in given.tolist()]] = True
+    return mask
+
+
+def feature_names(estimator):
+    """Return the names of the features, or their positions if they have none."""
+    return getattr(estimator, "feature_names_in_", range(estimator.n_features_in_))
+
+
+def check_loss(layout: Layout, loss) -> None:
+    """Raise ValueError if a loss is not defined for a layout."""
+    if not layout.has_missing_values:
+        return
+    name = getattr(loss.elementwise, "__name__", type(loss).__name__)
+    if layout.is_table and loss.elementwise is None:  # the loss of a fitted model
+        return
+    if layout.is_table and (name != "squared_error" or loss.power != 2):
+        raise ValueError(
+            f"Got loss={name!r}, but a table of mixed columns has the squared error of "
+            "numbers and the cross-entropy of categories. Set loss='squared_error', or "
+            "encode the columns as numbers before."
+        )
+    if loss.transform is not None:
+        raise ValueError(
+            f"Got loss={name!r}, but X has missing values. Use another loss, such as "
+            "'squared_error', or impute the missing values before."
+        )
 
 
 def validate_rows(estimator, X):
@@ -201,12 +357,24 @@ def validate_codes(X, n_components: int) -> np.ndarray:
 
 def matching_rows(estimator, X, layout, loss):
     """Return flat rows, validated against a layout and the domain of a loss."""
+    if layout.is_table:
+        return matching_table(estimator, X, layout)
     X, shape = flatten(X)
     layout.check_shape(shape or ())
     X = validate_data(estimator, X, reset=False, **MATRIX_CHECKS)
     layout.check(X)
     check_domain(X, loss)
     return X
+
+
+def matching_table(estimator, X, layout: ColumnsLayout) -> np.ndarray:
+    """Return a table as a matrix, encoded as in `fit`."""
+    X = as_table(X)
+    validate_data(estimator, X, reset=False, skip_check_array=True)
+    check_not_empty(X)
+    matrix = layout.encode(X)
+    layout.check(matrix)
+    return matrix
 
 
 @contextmanager
@@ -321,7 +489,8 @@ def check_text(name: str, values: np.ndarray) -> None:
     except (TypeError, ValueError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(
-            f"{name} contains values that are not numbers: {error}. Encode categories "
+            f"{name} contains values that are not numbers: {error}. Pass categories in "
+            "a data frame with categorical_features='from_dtype', or encode them "
             "before, with OneHotEncoder or OrdinalEncoder in a ColumnTransformer."
         ) from error
 
@@ -345,9 +514,12 @@ def one_row(estimator, row, name):
     X : ndarray or CSR matrix of shape (1, n_features)
         The validated row.
     """
-    shape = estimator._config.layout.shape
+    layout = estimator._config.layout
+    shape = (layout.n_columns,) if layout.is_table else layout.shape
     # "end" alone is a word of other errors.
     with named(f"{name} row"):
+        if layout.is_table and isinstance(row, list | tuple):
+            row = np.asarray(row, dtype=object)
         row = as_array(row)
         if is_pandas_df_or_series(row) and row.ndim == 1:
             row = row.to_frame().T
@@ -357,7 +529,7 @@ def one_row(estimator, row, name):
             vars(estimator).pop("feature_names_in_", None)
             row = np.reshape(row, (1, *row.shape))
         loss = estimator.module_.loss
-        X = matching_rows(estimator, row, estimator._config.layout, loss)
+        X = matching_rows(estimator, row, layout, loss)
     if X.shape[0] != 1:
         raise ValueError(
             f"{name} has {X.shape[0]} rows, but expected one row, of shape "

@@ -7,8 +7,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skae.data._layout import Layout, NumericLayout, PaddedLayout, TokenLayout
+from skae.data._layout import (
+    ColumnsLayout,
+    IncompleteLayout,
+    Layout,
+    NumericLayout,
+    PaddedLayout,
+    TokenLayout,
+)
+from skae.data._missing import n_fill_axes
+from skae.model._columns import ColumnsLoss
+from skae.noise import random_entries
 
+HIDDEN = 0.15  # probability with which training hides a value
 MAX_RATIO = 100  # of a reconstructed count and the largest one of its column
 
 
@@ -28,6 +39,9 @@ class InputAdapter(nn.Module):
 
     Attributes
     ----------
+    loss : loss
+        The loss of outputs and targets.
+
     read : nn.Module
         From standardized rows to the network's inputs, of shape
         (n_samples, n_inputs).
@@ -40,6 +54,7 @@ class InputAdapter(nn.Module):
     def __init__(self, layout: Layout, loss):
         super().__init__()
         self.n_features = layout.n_features
+        self.loss = loss
         self.elementwise = loss.elementwise
         self.read: nn.Module = nn.Identity()
         self.write: nn.Module = nn.Identity()
@@ -69,6 +84,10 @@ class InputAdapter(nn.Module):
         for module in self.modules():
             if isinstance(module, TransformedInputs | BoundedOutputs):
                 module.initialize(embedding)
+
+    def corrupt(self, noise, inputs: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the network's inputs with noise."""
+        return noise.corrupt(inputs, generator)
 
     def losses(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the loss of each entry, shape (n_samples, n_features)."""
@@ -136,6 +155,56 @@ class PaddedAdapter(InputAdapter):
     def sample_loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the mean loss of each sequence over the steps before its end."""
         return self.losses(output, target).nanmean(dim=1)
+
+
+class IncompleteAdapter(PaddedAdapter):
+    """Adapter of numbers of which some are missing: they are masked out of the loss."""
+
+    def __init__(self, layout: IncompleteLayout, loss):
+        InputAdapter.__init__(self, layout, loss)
+        columns = layout.column_of_entry
+        masks = np.arange(layout.n_columns * layout.has_mask)
+        column_of_input = torch.from_numpy(np.append(columns, masks))
+        self.register_buffer("column_of_input", column_of_input, persistent=False)
+        self.read = FilledInputs(layout) if layout.has_mask else ZeroPadding()
+        self.write = FirstOutputs(layout.n_features)
+
+    @torch.no_grad()
+    def initialize(self, embedding) -> None:
+        """Set the axes by which missing entries are predicted.
+
+        Parameters
+        ----------
+        embedding : FillAxes
+            Axes from PCA.
+        """
+        self.read.axes.copy_(torch.from_numpy(embedding.axes))
+        self.read.ridge.copy_(torch.from_numpy(embedding.ridge))
+
+    def moments(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the moments of entries that are not missing."""
+        x = rows[:, : self.n_features].nan_to_num(nan=0.0)
+        mean = x.mean(dim=0)
+        return mean.square().mean(), (x - mean).square().mean()
+
+    def corrupt(self, noise, inputs: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the network's inputs with noise that keeps columns together."""
+        return noise.corrupt_columns(inputs, self.column_of_input, generator)
+
+
+class ColumnsAdapter(IncompleteAdapter):
+    """Adapter of encoded tables: outputs are z-scores and logits.
+
+    The losses are those of columns, over the loss of the constant model.
+    """
+
+    def __init__(self, layout: ColumnsLayout, loss):
+        super().__init__(layout, loss)
+        self.loss = ColumnsLoss(layout)
+
+    def losses(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of each column, shape (n_samples, n_columns), or NaN."""
+        return self.loss.losses(output, target)
 
 
 class TokenAdapter(InputAdapter):
@@ -239,6 +308,79 @@ class ZeroPadding(nn.Module):
         return x.nan_to_num(nan=0.0)
 
 
+class FilledInputs(nn.Module):
+    """Entries with linear predictions in place of the missing ones, and the mask.
+
+    In training, further values are hidden at random, so that the network learns to
+    fill in.
+
+    Parameters
+    ----------
+    layout : IncompleteLayout
+        The layout of a row.
+    """
+
+    n_products = 0
+
+    def __init__(self, layout: IncompleteLayout):
+        super().__init__()
+        columns = layout.column_of_entry
+        # The entries of a column are missing together: the first one is enough.
+        first = np.unique(columns, return_index=True)[1]
+        for name, array in {"columns": columns, "first": first}.items():
+            self.register_buffer(name, torch.from_numpy(array), persistent=False)
+        n_axes = n_fill_axes(layout.n_features)
+        axes = torch.zeros(n_axes, layout.n_features, dtype=torch.float64)
+        self.register_buffer("axes", axes)
+        self.register_buffer("ridge", torch.ones(n_axes, dtype=torch.float64))
+        self.generator: torch.Generator | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return inputs of shape (n_samples, n_features + n_columns)."""
+        # (n_samples, n_columns)
+        missing = x[:, self.first].isnan()
+        if self.training:
+            missing = self.hide(missing)
+        filled = self.fill(x, missing[:, self.columns])
+        return torch.cat([filled, missing.to(x.dtype)], dim=1)
+
+    def hide(self, missing: Tensor) -> Tensor:
+        """Return a mask in which further values are missing, but not all of a row."""
+        hidden = missing | random_entries(missing, HIDDEN, self.generator)
+        return torch.where(hidden.all(dim=1, keepdim=True), missing, hidden)
+
+    def fill(self, x: Tensor, missing: Tensor) -> Tensor:
+        """Return entries with predictions; see `skae.data._missing.fill`."""
+        axes, present = self.axes, (~missing).to(x.dtype)
+        products = (axes.unsqueeze(1) * axes).flatten(0, 1).T
+        # In the type of the weights: linear systems cannot be solved in bfloat16.
+        with torch.autocast(x.device.type, enabled=False):
+            # (n_samples, n_axes, n_axes)
+            gram = (present @ products).unflatten(1, (len(axes), -1))
+            gram = gram + torch.diag(self.ridge)
+            centered = torch.where(missing, 0.0, x)
+            scores = torch.linalg.solve_ex(gram, centered @ axes.T)[0]
+            return torch.where(missing, scores @ axes, centered)
+
+
+class FirstOutputs(nn.Module):
+    """The outputs of entries, without those of the mask.
+
+    Parameters
+    ----------
+    n_features : int
+        Number of entries of a row.
+    """
+
+    def __init__(self, n_features: int):
+        super().__init__()
+        self.n_features = n_features
+
+    def forward(self, output: Tensor) -> Tensor:
+        """Return outputs of shape (n_samples, n_features)."""
+        return output[:, : self.n_features]
+
+
 class TokenEmbeddings(nn.Module):
     """Centered embeddings of tokens, as one flat row.
 
@@ -308,6 +450,8 @@ def masked_losses(elementwise: Callable, output: Tensor, target: Tensor) -> Tens
 
 ADAPTERS = {
     NumericLayout: InputAdapter,
+    IncompleteLayout: IncompleteAdapter,
+    ColumnsLayout: ColumnsAdapter,
     PaddedLayout: PaddedAdapter,
     TokenLayout: TokenAdapter,
 }

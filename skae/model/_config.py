@@ -154,6 +154,7 @@ class ModelConfig:
         """Return the model with random networks beside linear maps of zeros."""
         k, n_scores, loss = self.n_components, self.n_scores, as_loss(self.loss)
         n_inputs = n_scores or math.prod(self.layout.network_shape)
+        adapter = ADAPTERS[type(self.layout)](self.layout, loss)
         # Both are built at once: they may share weights.
         encoder, decoder = self.network(n_inputs, k, self.n_samples)
         if check and getattr(self.network, "needs_trial", True):
@@ -166,13 +167,13 @@ class ModelConfig:
             check_elementwise(loss.elementwise)
         regularizer = as_regularizer(self.regularizer)
         return Autoencoder(
-            adapter=ADAPTERS[type(self.layout)](self.layout, loss),
+            adapter=adapter,
             encoder=encoder,
             decoder=decoder,
             offset=torch.zeros(self.layout.n_outputs, dtype=torch.float64),
-            loss=loss,
+            loss=adapter.loss,
             noise=as_noise(self.noise),
-            regularizer=regularizer.build(self.layout.n_features, k),
+            regularizer=regularizer.build(self.layout.n_columns, k),
             n_components=k,
             n_dropped=self.n_dropped,
             scores=(
@@ -224,7 +225,9 @@ def linear_maps(model: Autoencoder, pca: PCASolution, shrinkage: float = 1.0):
             torch.from_numpy(to_codes[:, np.newaxis] * unit * first),
             torch.from_numpy(first.T * to_scores * shrinkage / unit),
         )
-    slope = model.loss.linearize(pca.output_mean, pca.input_scale)[1] * shrinkage
+    _, slope = model.loss.linearize(pca.output_mean, pca.input_scale, shrinkage)
+    # (n_inputs,), also of inputs that are not reconstructed, whose axes are zero
+    slope = np.append(slope, np.full(n_inputs - len(slope), slope[0]))
     # (n_components, n_inputs) and (n_inputs, n_components)
     return (
         torch.from_numpy(to_codes[:, np.newaxis] * pca.axes),

@@ -36,6 +36,7 @@ STATE_CONSTRAINTS = {
     "alpha_": [Interval(Real, 0, None, closed="left")],
     "precision_": [StrOptions({"bfloat16", "float32", "float64"})],
     "device_": [str],
+    "column_kinds_": [dict, None],
     "_container": [StrOptions({"default", *CONTAINERS})],
     "_dtype": [StrOptions({dtype.__name__ for dtype in ROW_DTYPES})],
     "_seed": [Interval(Integral, 0, 2**31, closed="left")],
@@ -72,7 +73,7 @@ def check_attributes(state: dict, config: ModelConfig) -> None:
     if not 0 < state["scale_"] < np.inf:
         raise ValueError(f"Got a saved scale_ of {state['scale_']}, expected above 0.")
     n_features, k = config.layout.n_features, state["n_components_"]
-    if state["n_features_in_"] != n_features:
+    if state["n_features_in_"] != config.layout.n_columns:
         raise ValueError("The saved model was fitted to another number of features.")
     if k != config.n_columns or state["n_active_components_"] > k:
         raise ValueError(f"The saved model has no codes of n_components_={k!r}.")
@@ -81,10 +82,12 @@ def check_attributes(state: dict, config: ModelConfig) -> None:
         {"mean_": np.empty(n_features), "ratio": np.empty(k)},
     )
     config.layout.check_standardization(state["mean_"], state["scale_"])
+    if state["column_kinds_"] != config.layout.column_kinds:
+        raise ValueError("The saved column_kinds_ are not those of the columns.")
     check_codes(state["_codes"], state["_lengths"], config)
     check_curves(state)
     if "feature_names_in_" in state:
-        check_feature_names(state["feature_names_in_"], n_features)
+        check_feature_names(state["feature_names_in_"], config.layout.n_columns)
 
 
 def check_codes(codes, lengths, config: ModelConfig) -> None:

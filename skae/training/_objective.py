@@ -98,7 +98,7 @@ class Objective:
         )
         inputs, target = model.adapter.inputs(rows), self.target(rows)
         # The noise is on the encoder's input; the target is clean.
-        noisy = model.noise.corrupt(inputs, generator)
+        noisy = model.adapter.corrupt(model.noise, inputs, generator)
         # (n_samples, n_components)
         codes = model.pad(model.encode_inputs(noisy))
         training_codes = regularizer.training_codes(codes, generator)
@@ -152,7 +152,7 @@ class Objective:
         for _ in range(NOISE_DRAWS):
             # A user's noise may draw from torch's global generator.
             with SeededDispatch(generator):
-                corrupted = noise.corrupt(inputs, generator)
+                corrupted = self.model.adapter.corrupt(noise, inputs, generator)
             yield corrupted
 
     def _validation_losses(self, inputs, target, weights):

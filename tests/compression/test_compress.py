@@ -435,6 +435,11 @@ def test_max_error_holds_for_the_largest_numbers(dtype, X):
     assert np.abs(back[[2, 5]] / 2 - rows[[2, 5]] / 2).max() <= 0.05
 
 
+def test_a_max_error_of_zero_is_lossless(model, X):
+    back = model.decompress(model.compress(X, max_error=0))
+    np.testing.assert_array_equal(back, X)
+
+
 @pytest.mark.parametrize("max_error", [None, 0.2])
 def test_small_deviations_from_a_large_mean_are_kept(max_error, X):
     rows = X + 1e6
@@ -527,7 +532,7 @@ def test_data_from_another_model_is_refused(options, X, data):
 
 
 def test_parameters_are_checked(model, X, data):
-    for options in ({"added_error": 0}, {"added_error": "1 %"}, {"max_error": 0.0}):
+    for options in ({"added_error": 0}, {"added_error": "1 %"}, {"max_error": -1.0}):
         with pytest.raises(ValueError, match="parameter of compress must be"):
             model.compress(X, **options)
     with pytest.raises(ValueError, match="parameter of decompress must be"):

@@ -10,6 +10,7 @@ from sklearn.decomposition import PCA
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from tables import mixed, with_missing
 
 from skae import (
     MLP,
@@ -22,6 +23,7 @@ from skae import (
     Variational,
 )
 from skae.data._layout import (
+    IncompleteLayout,
     LazyRows,
     NumericLayout,
     PaddedLayout,
@@ -31,6 +33,7 @@ from skae.data._layout import (
     layout_to_state,
     weighted_nanmean,
 )
+from skae.data._validation import fit_table
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -52,12 +55,21 @@ def random_walks(n=90, n_steps=7, n_series=2):
 RNG = np.random.default_rng(0)
 DIGITS = frozen(load_digits().data[:150].copy())
 IMAGES = DIGITS.reshape(-1, 1, 8, 8)
+
+
+def fitted_layout(frame):
+    return fit_table(frame, None, slice(None), "from_dtype")[1]
+
+
 WALKS = random_walks()
 FLAT_WALKS = WALKS.reshape(90, -1)
 EQUAL = frozen(np.where(np.arange(7)[:, np.newaxis] < 5, np.nan_to_num(WALKS), np.nan))
 SENTENCES = frozen(np.arange(120)[:, np.newaxis] % 3 * 4 + RNG.integers(0, 4, (120, 6)))
+TABLES = [fitted_layout(frame) for frame in (mixed(), with_missing(mixed()))]
 LAYOUTS = [
     NumericLayout((1, 8, 8)),
+    IncompleteLayout((6,)),
+    *TABLES,
     PaddedLayout((7, 2), 0),
     PaddedLayout((7, 2), 0, length=5),
     TokenLayout((6,), 12),
@@ -97,8 +109,10 @@ def test_sizes_are_those_of_the_arrays(layout):
     X, weight = np.ones((5, layout.n_features)), np.ones(5)
     assert layout.lengths(X).shape == (5, layout.n_lengths)
     matrix = np.asarray(layout.as_matrix(X, weight))
-    assert matrix.shape == (5, np.prod(layout.network_shape))
-    assert layout.fit_pca(X, weight, 3).axes.shape == (3, matrix.shape[1])
+    n_masks = getattr(layout, "has_mask", 0) * layout.n_columns
+    assert matrix.shape == (5, np.prod(layout.network_shape) - n_masks)
+    n_inputs = matrix.shape[1] + n_masks
+    assert layout.fit_pca(X, weight, 3).axes.shape == (3, n_inputs)
     assert layout.n_outputs == layout.n_features * getattr(layout, "n_tokens", 1)
 
 
@@ -402,9 +416,10 @@ def test_nan_raise_if_fit_saw_none():
         quick(3).fit(np.nan_to_num(WALKS)).transform(WALKS)
 
 
-def test_nan_in_flat_rows_raise():
+def test_nan_in_flat_rows_raise_if_no_value_was_missing_in_fit():
+    model = quick(3).fit(np.nan_to_num(FLAT_WALKS))
     with pytest.raises(ValueError, match=r"SimpleImputer .* X\[\.\.\., np.newaxis\]"):
-        quick(3).fit(FLAT_WALKS)
+        model.transform(FLAT_WALKS)
 
 
 @pytest.mark.parametrize("X", [WALKS, EQUAL], ids=["different", "equal"])

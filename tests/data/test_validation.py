@@ -112,30 +112,13 @@ VALID = {
 INVALID = {
     "scale 1e-200": (X * 1e-200, "Rescale X"),
     "scale 1e200": (X * 1e200, "Rescale X"),
-    "NaN": (np.where(X > 2, np.nan, X), "X contains NaN. Impute .* SimpleImputer"),
-    "NaN in a CSR matrix": (sparse.csr_matrix(np.where(X > 2, np.nan, X)), "SimpleImp"),
     "infinity": (np.where(X > 2, np.inf, X), "X contains infinity"),
-    "masked by NaN": (pd.DataFrame(X).astype("Float64").mask(X > 2), "NaN"),
     "a masked array": (np.ma.masked_array(X, X > 2), "X has masked entries"),
     "strings": ([["a", "b"]] * 40, "could not convert string to float: 'a'.*Encode"),
     "bytes": (np.full((40, 2), b"a"), "could not convert string to float: b'a'"),
-    "strings in pandas": (frame_with(COLORS), "Column 'c' of X .*'red'.*OneHotEncoder"),
-    "categories in pandas": (
-        frame_with(pd.Categorical(COLORS)), "Column 'c' of X .*'red'.*OrdinalEncoder",
-    ),
-    "strings in polars": (
-        pl.from_pandas(frame_with(COLORS)), "Column 'c' of X .*'red'.*ColumnTransf",
-    ),
-    "dates in pandas": (frame_with(DAYS), r"Column 'c' of X contains dates.*days"),
-    "dates with a time zone": (frame_with(DAYS.tz_localize("UTC")), "Column 'c' of X"),
-    "dates in polars": (pl.from_pandas(frame_with(DAYS)), "Column 'c' of X .* dates"),
-    "only dates": (pd.DataFrame({"c": DAYS}), "Column 'c' of X contains dates"),
-    "a missing date": (pd.DataFrame({"c": DAYS.where(DAYS.day > 3)}), "contains dates"),
     "an array of dates": (DAYS.to_numpy().reshape(20, 2), "X contains dates"),
     "dates in three dimensions": (DAYS.to_numpy().reshape(20, 2, 1), "contains dates"),
-    "dates as objects": (frame_with(DAYS.to_pydatetime()), "Column 'c' of X"),
-    "periods": (frame_with(DAYS.to_period()), "Column 'c' of X .* not numbers"),
-    "differences in pandas": (frame_with(DAYS - DAYS[0]), "Column 'c'.* differences"),
+    "periods": (frame_with(DAYS.to_period()), "Column 'c' of X .* type Period"),
     "an array of differences": (np.ones((40, 2), "m8[D]"), "X contains time diff"),
     "complex": (X * 1j, "Complex data not supported: X"),
     "complex in pandas": (frame_with(X[:, 0] * 1j), "Complex .*: Column 'c' of X"),
@@ -154,6 +137,26 @@ INVALID = {
     "objects": ([[object(), object()]] * 40, "X .* float\\(\\) argument must be"),
     "a dictionary": ({"a": 1}, "X .* float\\(\\) argument must be"),
     "a structured array": (np.zeros(40, [("a", float)]), "X: Cannot cast|X: Expected"),
+}  # fmt: skip
+# Valid in `fit`, but not for a model of complete numbers.
+NOT_NUMBERS = {
+    "NaN": (np.where(X > 2, np.nan, X), "X contains NaN. Impute .* SimpleImputer"),
+    "NaN in a CSR matrix": (sparse.csr_matrix(np.where(X > 2, np.nan, X)), "SimpleImp"),
+    "masked by NaN": (pd.DataFrame(X).astype("Float64").mask(X > 2), "NaN"),
+    "strings in pandas": (frame_with(COLORS), "Column 'c' of X .*'red'.*OneHotEncoder"),
+    "categories in pandas": (
+        frame_with(pd.Categorical(COLORS)), "Column 'c' of X .*'red'.*OrdinalEncoder",
+    ),
+    "strings in polars": (
+        pl.from_pandas(frame_with(COLORS)), "Column 'c' of X .*'red'.*ColumnTransf",
+    ),
+    "dates in pandas": (frame_with(DAYS), r"Column 'c' of X contains dates.*days"),
+    "dates with a time zone": (frame_with(DAYS.tz_localize("UTC")), "Column 'c' of X"),
+    "dates in polars": (pl.from_pandas(frame_with(DAYS)), "Column 'c' of X .* dates"),
+    "only dates": (pd.DataFrame({"c": DAYS}), "Column 'c' of X contains dates"),
+    "a missing date": (frame_with(DAYS.where(DAYS.day > 3)), "contains dates"),
+    "dates as objects": (frame_with(DAYS.to_pydatetime()), "Column 'c' of X"),
+    "differences in pandas": (frame_with(DAYS - DAYS[0]), "Column 'c'.* differences"),
 }  # fmt: skip
 
 
@@ -174,7 +177,8 @@ def validate(rows, sample_weight=None, X_val=None, loss="squared_error"):
 
 def assert_finite(model, rows):
     codes = model.transform(rows)
-    outputs = [codes, model.inverse_transform(codes), model.score(rows)]
+    reconstruction = np.asarray(model.inverse_transform(codes), dtype=np.float64)
+    outputs = [codes, reconstruction, model.score(rows)]
     outputs += [model.reconstruction_error(rows), model.mean_, model.scale_]
     outputs += [model.loss_curve_, model.explained_variance_ratio_]
     assert all(np.isfinite(output).all() for output in outputs)
@@ -201,6 +205,17 @@ def test_invalid_input_raises_with_its_cause(name):
     assert not hasattr(model, "module_")
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("name", NOT_NUMBERS)
+def test_mixed_columns_and_missing_values_are_valid_in_fit(name):
+    rows, cause = NOT_NUMBERS[name]
+    model = quick(1).fit(rows)
+    assert np.isfinite(model.transform(rows)).all()
+    if isinstance(rows, pd.DataFrame | pl.DataFrame) and "NaN" not in name:
+        with pytest.raises((ValueError, TypeError), match=cause):
+            quick(1, categorical_features=None).fit(rows)
+
+
 USES = {
     "partial_fit": lambda model, rows: model.partial_fit(rows),
     "transform": lambda model, rows: model.transform(rows),
@@ -223,9 +238,10 @@ EXCEPTIONS = {
 @pytest.mark.parametrize("use", USES)
 def test_fitted_models_raise_for_invalid_input_with_the_name_of_the_argument(use):
     argument = use if use in ("X_val", "start", "end") else "X"
-    for name in [name for name in INVALID if (use, name) not in EXCEPTIONS]:
+    invalid = INVALID | NOT_NUMBERS
+    for name in [name for name in invalid if (use, name) not in EXCEPTIONS]:
         with pytest.raises((ValueError, TypeError)) as error:
-            USES[use](copy.copy(FITTED), INVALID[name][0])
+            USES[use](copy.copy(FITTED), invalid[name][0])
         assert re.search(rf"\b{argument}\b", str(error.value)), name
 
 
@@ -347,7 +363,8 @@ def test_outliers_of_any_magnitude_give_finite_output(outlier, scale, loss):
     model, rows = quick(loss=loss).fit(X * scale), X * scale
     rows[3] = outlier
     codes = model.transform(rows)
-    outputs = [codes, model.inverse_transform(codes), model.score(rows)]
+    reconstruction = np.asarray(model.inverse_transform(codes), dtype=np.float64)
+    outputs = [codes, reconstruction, model.score(rows)]
     outputs += [model.reconstruction_error(rows)]
     outputs += [model.reconstruction_error(rows, per_feature=True)]
     outputs += [model.decompress(model.compress(rows))]
@@ -448,9 +465,10 @@ def test_several_rows_raise_where_one_is_expected():
     ("convert", "container"),
     [(np.asarray, "default"), (pd.DataFrame, "pandas"), (pl.DataFrame, "polars")],
 )
-def test_metadata_are_container_and_dtype(convert, container):
+def test_metadata_are_container_dtype_and_kinds_of_columns(convert, container):
     _, metadata = validate(convert(X))
-    assert metadata == {"_container": container, "_dtype": "float64"}
+    attributes = {"_container": container, "_dtype": "float64", "column_kinds_": None}
+    assert metadata == attributes
 
 
 def test_features_are_set_on_the_estimator():

@@ -8,7 +8,7 @@ from parts import NUMERIC_LOSSES, generator
 
 from skae import MLP, AutoencoderTransformer, CrossEntropy
 from skae.data._counts import fit_input_pca
-from skae.data._layout import Layout, NumericLayout, PaddedLayout, TokenLayout
+from skae.data._layout import LAYOUTS, NumericLayout, PaddedLayout, TokenLayout
 from skae.losses import as_loss
 from skae.model._adapters import (
     ADAPTERS,
@@ -24,7 +24,7 @@ TARGET = torch.tensor([[0.5, torch.nan, torch.nan], [0.5, 0.2, torch.nan]]).doub
 
 
 def test_every_layout_has_an_adapter():
-    assert set(ADAPTERS) == set(Layout.__subclasses__())
+    assert set(ADAPTERS) == set(LAYOUTS.values())
 
 
 # Numbers and padded sequences.

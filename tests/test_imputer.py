@@ -1,0 +1,206 @@
+"""`impute` and `AutoencoderImputer`: only missing values are replaced."""
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from numpy.testing import assert_array_equal
+from scipy import sparse
+from sklearn.impute import MissingIndicator
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from tables import LATENT, PANDAS, POLARS, N, mixed, with_missing
+
+from skae import MLP, AutoencoderImputer, AutoencoderTransformer, Conv
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+MIXED = mixed()
+GAPS = with_missing(MIXED)
+RNG = np.random.default_rng(0)
+COMPLETE = LATENT[:, np.newaxis] * [1, 2, -1, 50] + 0.1 * RNG.standard_normal((N, 4))
+NUMBERS = np.where(RNG.random(COMPLETE.shape) < 0.2, np.nan, COMPLETE)
+NUMBERS[np.isnan(NUMBERS).all(axis=1), 0] = 0.0
+
+
+def quick(n_components=2, **params):
+    defaults = {"network": MLP((8,)), "max_iter": 2, "random_state": 0}
+    return AutoencoderTransformer(n_components, **(defaults | params))
+
+
+def imputer(**params):
+    return AutoencoderImputer(quick(), random_state=0, **params)
+
+
+# impute
+
+
+def test_values_that_are_present_are_unchanged():
+    model = quick().fit(GAPS)
+    filled = model.impute(GAPS)
+    assert filled.dtypes.equals(GAPS.dtypes)
+    assert not filled.isna().any(axis=None)
+    for name in GAPS:
+        present = GAPS[name].notna()
+        pd.testing.assert_series_equal(filled[name][present], GAPS[name][present])
+
+
+def test_missing_values_are_those_of_the_reconstruction():
+    model = quick().fit(GAPS)
+    back = model.inverse_transform(model.transform(GAPS))
+    missing = GAPS["color"].isna()
+    assert missing.any()
+    filled = model.impute(GAPS)["color"][missing]
+    assert filled.tolist() == back["color"][missing].tolist()
+
+
+@pytest.mark.parametrize("name", PANDAS)
+def test_every_type_of_pandas_is_imputed(name):
+    frame = pd.DataFrame({"c": PANDAS[name], "x": LATENT, "flag": LATENT > 0})
+    gaps = frame.copy()
+    gaps["c"] = gaps["c"].mask(np.arange(N) % 5 == 0)
+    filled = quick().fit(gaps).impute(gaps)
+    assert filled.dtypes.equals(gaps.dtypes)
+    assert not filled.isna().any(axis=None)
+
+
+@pytest.mark.parametrize("name", POLARS)
+def test_every_type_of_polars_is_imputed(name):
+    kept = pl.Series(np.arange(N) % 5 != 0)
+    nothing = pl.Series([None] * N, dtype=POLARS[name].dtype)
+    column = POLARS[name].zip_with(kept, nothing)
+    gaps = pl.DataFrame({"c": column, "x": LATENT, "flag": LATENT > 0})
+    filled = quick().fit(gaps).impute(gaps)
+    assert filled.schema == gaps.schema
+    assert sum(filled.null_count().row(0)) == 0
+    assert filled.filter(kept).equals(gaps.filter(kept))
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        np.asarray,
+        np.float32,
+        pd.DataFrame,
+        lambda X: pd.DataFrame(X).astype("Float64"),
+        lambda X: pl.DataFrame(X),
+        sparse.csr_matrix,
+        lambda X: X.tolist(),
+    ],
+    ids=["float64", "float32", "pandas", "nullable", "polars", "csr", "list"],
+)
+def test_numbers_are_imputed_in_their_container(convert):
+    X = convert(NUMBERS)
+    filled = quick().fit(X).impute(X)
+    assert type(filled) is (np.ndarray if isinstance(X, list) else type(X))
+    values = filled.toarray() if sparse.issparse(filled) else np.asarray(filled)
+    assert np.isfinite(values.astype(float)).all()
+    present = ~np.isnan(NUMBERS)
+    assert_array_equal(values[present], NUMBERS.astype(values.dtype)[present])
+
+
+def test_imputed_integers_are_rounded():
+    gaps = pd.DataFrame(np.rint(NUMBERS)).astype("Int64")
+    assert quick().fit(gaps).impute(gaps).dtypes.equals(gaps.dtypes)
+
+
+def test_complete_rows_are_returned_as_they_are():
+    assert_array_equal(quick().fit(COMPLETE).impute(COMPLETE), COMPLETE)
+    pd.testing.assert_frame_equal(quick().fit(MIXED).impute(MIXED), MIXED)
+
+
+def test_unknown_categories_are_not_replaced():
+    frame = GAPS.astype({"color": object}).assign(color="violet")
+    model = quick().fit(GAPS)
+    with pytest.warns(UserWarning, match="'violet'"):
+        assert (model.impute(frame).color == "violet").all()
+
+
+def test_images_and_sequences_are_not_imputed():
+    X = np.random.default_rng(0).standard_normal((20, 1, 4, 4))
+    model = quick(network=Conv(channels=(4,))).fit(X)
+    with pytest.raises(ValueError, match="only missing values of tables"):
+        model.impute(X)
+
+
+# The imputer
+
+
+@parametrize_with_checks([AutoencoderImputer(quick()), imputer(add_indicator=True)])
+@pytest.mark.filterwarnings("ignore:X has one row")
+@pytest.mark.filterwarnings("ignore:n_components")
+def test_sklearn_check(estimator, check):
+    check(estimator)
+
+
+def test_predictions_are_better_than_the_mean():
+    filled = AutoencoderImputer(random_state=0).fit_transform(NUMBERS)
+    missing = np.isnan(NUMBERS)
+    assert_array_equal(filled[~missing], NUMBERS[~missing])
+    scale = COMPLETE.std(axis=0)
+    errors = np.square((filled - COMPLETE) / scale)[missing]
+    means = np.square((np.nanmean(NUMBERS, axis=0) - COMPLETE) / scale)[missing]
+    assert errors.mean() < 0.3 * means.mean()
+
+
+def test_rows_that_are_complete_in_fit_may_be_incomplete_later():
+    filled = imputer().fit(COMPLETE).transform(NUMBERS)
+    assert np.isfinite(filled).all()
+
+
+def test_a_row_without_values_is_filled_with_means():
+    fitted = imputer().fit(NUMBERS)
+    rows = np.vstack([NUMBERS[:2], np.full((1, 4), np.nan)])
+    filled = fitted.transform(rows)
+    assert np.isfinite(filled).all()
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_empty_columns_are_dropped_or_filled_with_zero(keep):
+    X = np.insert(NUMBERS, 1, np.nan, axis=1)
+    fitted = imputer(keep_empty_features=keep).fit(X)
+    filled = fitted.transform(X)
+    assert filled.shape == (N, 5 if keep else 4)
+    assert not keep or not filled[:, 1].any()
+    names = fitted.get_feature_names_out(list("abcde"))
+    assert names.tolist() == list("abcde" if keep else "acde")
+
+
+def test_indicators_are_those_of_missing_indicator():
+    X = NUMBERS.copy()
+    X[:, 2] = COMPLETE[:, 2]
+    fitted = imputer(add_indicator=True).fit(X)
+    assert_array_equal(fitted.transform(X)[:, 4:], MissingIndicator().fit_transform(X))
+    names = fitted.get_feature_names_out(list("abcd"))
+    assert names[4:].tolist() == [f"missingindicator_{name}" for name in "abd"]
+
+
+def test_another_number_can_stand_for_missing_values():
+    X = np.nan_to_num(NUMBERS, nan=-999)
+    filled = imputer(missing_values=-999).fit_transform(X)
+    assert_array_equal(filled, imputer().fit_transform(NUMBERS))
+    with pytest.raises(ValueError, match="missing_values=-999 for a data frame"):
+        imputer(missing_values=-999).fit(GAPS)
+
+
+def test_tables_are_returned_in_their_types():
+    filled = imputer().fit(GAPS).transform(GAPS)
+    assert filled.dtypes.equals(GAPS.dtypes)
+    assert not filled.isna().any(axis=None)
+    assert imputer().fit(GAPS).get_feature_names_out().tolist() == list(GAPS)
+
+
+def test_the_parameters_of_the_autoencoder_are_replaced():
+    fitted = AutoencoderImputer(quick(), max_iter=3, random_state=1).fit(NUMBERS)
+    assert fitted.autoencoder_.max_iter == 3
+    assert fitted.autoencoder.max_iter == 2
+
+
+def test_a_grid_search_over_a_pipeline():
+    y = LATENT > 0
+    pipeline = make_pipeline(imputer(), LogisticRegression())
+    grid = {"autoencoderimputer__autoencoder__n_components": [1, 2]}
+    search = GridSearchCV(pipeline, grid, cv=2).fit(NUMBERS, y)
+    assert search.score(NUMBERS, y) > 0.9
