@@ -270,7 +270,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         -------
         names : ndarray of str objects
             The names of the kept columns, and those of the indicators:
-            "missingindicator_" before the name of the column.
+            ``"missingindicator_"`` before the name of the column.
         """
         check_is_fitted(self)
         names = check_feature_names_in(self, input_features)
