@@ -152,6 +152,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
             The fitted imputer.
         """
         is_table = is_frame(X) and not has_only_numbers(X)
+        self._check_applies(is_table)
         rows = self._validated(X, is_table, reset=True)
         missing = is_missing(rows)
         # Empty columns of tables raise an error.
@@ -170,6 +171,22 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
             self._fit_numbers(self.scaler_.transform(rows))
         self.n_iter_ = getattr(autoencoder, "n_iter_", 0)
         return self
+
+    def _check_applies(self, is_table: bool) -> None:
+        """Raise ValueError for a parameter that this kind of data does not have."""
+        if is_table and self.add_indicator:
+            raise ValueError(
+                "Got add_indicator=True for a data frame with columns other than "
+                "numbers. Set add_indicator=False."
+            )
+        categorical = getattr(self.autoencoder, "categorical_features", None)
+        is_given = not (categorical is None or isinstance(categorical, str))
+        if not is_table and is_given:
+            raise ValueError(
+                f"Got an autoencoder with categorical_features={categorical!r} for "
+                "numbers, which are standardized. Pass a data frame whose categorical "
+                "columns have the type 'category'."
+            )
 
     def _autoencoder(self, n_columns: int) -> AutoencoderTransformer:
         """Return the autoencoder to fit."""

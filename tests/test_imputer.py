@@ -177,6 +177,17 @@ def test_indicators_are_those_of_missing_indicator():
     assert names[4:].tolist() == [f"missingindicator_{name}" for name in "abd"]
 
 
+def test_indicators_of_tables_are_refused():
+    with pytest.raises(ValueError, match="add_indicator=True for a data frame"):
+        imputer(add_indicator=True).fit(GAPS)
+
+
+def test_categories_among_numbers_are_refused():
+    model = AutoencoderImputer(quick(categorical_features=[2]))
+    with pytest.raises(ValueError, match=r"categorical_features=\[2\] for numbers"):
+        model.fit(NUMBERS)
+
+
 def test_another_number_can_stand_for_missing_values():
     X = np.nan_to_num(NUMBERS, nan=-999)
     filled = imputer(missing_values=-999).fit_transform(X)
