@@ -19,6 +19,7 @@ from variants import PUBLIC_VARIANTS, quick
 from skae import (
     MLP,
     SKOPS_TRUSTED,
+    AutoencoderImputer,
     AutoencoderTransformer,
     CrossEntropy,
     Modules,
@@ -122,7 +123,7 @@ def test_an_unfitted_estimator_is_saved(roundtrip, X):
 
 def test_skops_trusted_lists_exactly_the_types_in_files(X):
     models = [fitted(X, **options) for options in PUBLIC_VARIANTS.values()]
-    models.append(AutoencoderTransformer(loss=CrossEntropy()))
+    models += [AutoencoderTransformer(loss=CrossEntropy()), AutoencoderImputer()]
     found = set()
     for model in models:
         found.update(skops.io.get_untrusted_types(data=skops.io.dumps(model)))
