@@ -56,9 +56,7 @@ def reconstruction_r2(estimator, X, y=None):
     """
     reconstruction = as_dense(estimator.inverse_transform(estimator.transform(X)))
     # (n_samples, n_features)
-    rows, reconstruction = (
-        a.reshape(len(a), -1).astype(np.float64) for a in (as_dense(X), reconstruction)
-    )
+    rows, reconstruction = (as_floats(a) for a in (as_dense(X), reconstruction))
     # Steps that are padding in all rows have no mean.
     is_given = ~np.isnan(rows).all(axis=0)
     rows, reconstruction = rows[:, is_given], reconstruction[:, is_given]
@@ -131,6 +129,18 @@ def cross_val_reconstruction_error(estimator, X, *, groups=None, cv=None, n_jobs
     errors = np.empty(n_samples)
     errors[tests] = np.concatenate(folds)
     return errors
+
+
+def as_floats(X: np.ndarray) -> np.ndarray:
+    """Return flat rows of floats, or raise ValueError if X does not have numbers."""
+    try:
+        return X.reshape(len(X), -1).astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"X has columns other than numbers ({error}), of which there is no "
+            "variance. Use the estimator's `score`, the share of deviance that is "
+            "explained."
+        ) from error
 
 
 def as_dense(X) -> np.ndarray:

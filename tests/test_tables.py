@@ -8,10 +8,19 @@ import polars as pl
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from parts import NOISES, REGULARIZERS
+from sklearn.callback import ScoringMonitor
+from sklearn.model_selection import GridSearchCV
 from tables import LATENT, PANDAS, POLARS, N, mixed, with_missing
 
 import skae
-from skae import MLP, AutoencoderTransformer, Conv, Recurrent
+from skae import (
+    MLP,
+    AutoencoderTransformer,
+    Conv,
+    Recurrent,
+    cross_val_reconstruction_error,
+    reconstruction_r2,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -359,6 +368,26 @@ def test_validation_rows_and_clean_rows_are_encoded_as_the_training_rows():
     model = quick().fit(MIXED[:40], X_val=MIXED[40:])
     assert len(model.validation_loss_curve_) == 2
     assert np.isfinite(quick().fit(GAPS, X_clean=MIXED).score(GAPS))
+
+
+def test_errors_by_cross_validation_are_those_of_tables():
+    errors = cross_val_reconstruction_error(quick(), GAPS, cv=3)
+    assert errors.shape == (N,)
+    assert np.isfinite(errors).all()
+
+
+def test_a_table_has_no_variance():
+    with pytest.raises(ValueError, match="Use the estimator's `score`"):
+        reconstruction_r2(quick().fit(MIXED), MIXED)
+
+
+def test_tables_go_with_a_grid_search_and_callbacks():
+    def share(estimator, X, y):
+        return estimator.score(X)
+
+    model = quick().set_callbacks(ScoringMonitor(scoring={"share": share}))
+    search = GridSearchCV(model, {"n_components": [1, 2]}, cv=2).fit(GAPS)
+    assert search.best_params_ == {"n_components": 2}
 
 
 # Categorical features
