@@ -154,6 +154,10 @@ def assert_close(decoded, column, is_float):
     if is_float:
         size = max(abs(value) for value in column)
         assert_allclose(decoded, column, atol=1e-13 * size)
+    elif isinstance(column[0], datetime.datetime):
+        # float64 resolves a range of centuries to about a microsecond.
+        off = max(abs(a - b) for a, b in zip(decoded, column, strict=True))
+        assert off <= datetime.timedelta(microseconds=2)
     else:
         assert decoded == column
 
