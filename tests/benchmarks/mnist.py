@@ -33,12 +33,12 @@ NETWORKS = {
     },
     "conv": {
         "network": Conv(
-            (1, 28, 28), channels=(16, 32), kernel_size=5, hidden_layer_sizes=(500, 250)
+            (1, 28, 28), channels=(16, 32), kernel_size=3, hidden_layer_sizes=(500, 250)
         ),
-        "learning_rate": 4e-3,
-        "alpha": 0.5,
-        "batch_size": 128,
-        "max_iter": 12,
+        "learning_rate": 1e-2,
+        "alpha": 0.3,
+        "batch_size": 256,
+        "max_iter": 22,
     },
 }
 N_VALIDATION = 5000  # the last training images, on which the settings were chosen
