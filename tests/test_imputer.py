@@ -1,5 +1,7 @@
 """`impute` and `AutoencoderImputer`: only missing values are replaced."""
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -13,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from tables import LATENT, PANDAS, POLARS, N, mixed, with_missing
 
+import skae
 from skae import MLP, AutoencoderImputer, AutoencoderTransformer, Conv
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -215,3 +218,15 @@ def test_a_grid_search_over_a_pipeline():
     grid = {"autoencoderimputer__autoencoder__n_components": [1, 2]}
     search = GridSearchCV(pipeline, grid, cv=2).fit(NUMBERS, y)
     assert search.score(NUMBERS, y) > 0.9
+
+
+@pytest.mark.parametrize("X", [NUMBERS, GAPS], ids=["numbers", "table"])
+def test_a_loaded_imputer_fills_in_the_same_values(X):
+    io = pytest.importorskip("skops.io")
+    fitted = imputer().fit(X)
+    for loaded in (
+        pickle.loads(pickle.dumps(fitted)),
+        io.loads(io.dumps(fitted), trusted=skae.SKOPS_TRUSTED),
+    ):
+        filled, again = (pd.DataFrame(each.transform(X)) for each in (fitted, loaded))
+        pd.testing.assert_frame_equal(filled, again)
