@@ -157,7 +157,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         missing = is_missing(rows)
         # Empty columns of tables raise an error.
         self.empty_ = missing.all(axis=0) & np.full(missing.shape[1], not is_table)
-        self.indicated_ = np.flatnonzero(missing.any(axis=0) & ~self.empty_)
+        self.indicated_ = np.flatnonzero(missing.any(axis=0))
         self.scaler_ = None
         present = ~missing[:, ~self.empty_].all(axis=1)
         if not is_table:

@@ -9,15 +9,19 @@ import polars as pl
 import pyarrow as pa
 
 N = 60
-RNG = np.random.default_rng(0)
-LATENT = RNG.standard_normal(N)
+LATENT = np.random.default_rng(0).standard_normal(N)
 COLORS = np.array(["blue", "green", "red"])
 TIMES = pd.date_range("2021-03-01 07:00", periods=N, freq="25h")
 
 
-def categories(levels=COLORS):
+def noise(seed):
+    """Return numbers that do not depend on what was drawn before."""
+    return np.random.default_rng(seed).standard_normal(N)
+
+
+def categories(levels=COLORS, seed=1):
     """Return values that depend on the latent variable."""
-    noisy = LATENT + 0.3 * RNG.standard_normal(N)
+    noisy = LATENT + 0.3 * noise(seed)
     return np.asarray(levels)[np.digitize(noisy, [-0.5, 0.5])]
 
 
@@ -25,10 +29,10 @@ def mixed(n=N):
     """Return a frame of pandas with a column of each kind."""
     return pd.DataFrame(
         {
-            "size": LATENT + 0.1 * RNG.standard_normal(N),
+            "size": LATENT + 0.1 * noise(3),
             "count": np.rint(10 + 3 * LATENT).astype(np.int64),
             "color": pd.Categorical(categories()),
-            "text": categories(["low", "medium", "high"]),
+            "text": categories(["low", "medium", "high"], seed=2),
             "flag": LATENT > 0.2,
             "date": TIMES[np.argsort(np.argsort(LATENT))],
         }

@@ -180,6 +180,51 @@ def test_indicators_are_those_of_missing_indicator():
     assert names[4:].tolist() == [f"missingindicator_{name}" for name in "abd"]
 
 
+@pytest.mark.parametrize("library", [pd, pl])
+def test_predictions_beyond_the_limits_of_an_integer_type_are_clipped(library):
+    values = [None, *range(101, 160), None]
+    dtype = "UInt8" if library is pd else pl.UInt8
+    column = library.Series(values, dtype=dtype)
+    others = np.append(np.arange(100.0, 160), 1e4)
+    frame = library.DataFrame({"c": column, "x": others, "y": others})
+    filled = quick(1, max_iter=0).fit(frame[:60]).impute(frame)
+    assert list(filled["c"])[1:60] == values[1:60]
+    assert list(filled["c"])[60] == 255
+    assert filled["c"].dtype == column.dtype
+
+
+@pytest.mark.parametrize("library", [pd, pl])
+@pytest.mark.parametrize("name", ["letter", "flag"])
+def test_columns_whose_type_is_that_of_missing_values_get_the_type_of_fit(
+    library, name
+):
+    letters = np.where(LATENT > 0, "a", "b").tolist()
+    columns = {"x": LATENT, "letter": letters, "flag": LATENT > 0}
+    frame = library.DataFrame(columns)
+    one = library.DataFrame(
+        {"x": [1.0], "letter": ["a"], "flag": [True]} | {name: [None]}
+    )
+    if library is pd:
+        one = one.astype({name: float})
+    filled = quick().fit(frame).impute(one)
+    assert filled[name].dtype == frame[name].dtype
+    assert filled[name][0] in set(frame[name])
+
+
+def test_names_of_any_kind_are_saved():
+    names = [("p", "a"), ("q", "k"), ("q", "l")]
+    frame = pd.DataFrame({0: LATENT, 1: LATENT > 0, 2: LATENT**2})
+    frame.columns = pd.MultiIndex.from_tuples(names)
+    model = pickle.loads(pickle.dumps(quick().fit(frame)))
+    assert model.inverse_transform(model.transform(frame)).columns.equals(frame.columns)
+
+
+def test_empty_columns_have_indicators():
+    X = np.column_stack([NUMBERS, np.full(N, np.nan)])
+    expected = MissingIndicator().fit(X).features_
+    assert_array_equal(imputer(add_indicator=True).fit(X).indicated_, expected)
+
+
 def test_indicators_of_tables_are_refused():
     with pytest.raises(ValueError, match="add_indicator=True for a data frame"):
         imputer(add_indicator=True).fit(GAPS)

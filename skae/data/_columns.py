@@ -26,6 +26,8 @@ the same, and the score is the share of deviance that is explained.
 """
 
 import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Hashable
 from dataclasses import asdict, dataclass, fields, replace
 from numbers import Integral, Real
 from typing import ClassVar
@@ -51,12 +53,12 @@ KINDS_AS_NUMBERS = ("number", "boolean")
 
 
 @dataclass(frozen=True)
-class Column:
+class Column(ABC):
     """Base class of columns.
 
     Attributes
     ----------
-    name : str or int
+    name : hashable
         Name of the column.
 
     dtype : tuple
@@ -69,15 +71,15 @@ class Column:
         The inverse of what maps the outputs to the column.
     """
 
-    name: str | int
+    name: Hashable
     dtype: tuple
     kind: ClassVar[str]
     link: ClassVar[str] = "identity"
 
     @classmethod
+    @abstractmethod
     def fit(cls, raw: RawColumn, weight) -> "Column":
         """Return the column for values with weights, none of which is missing."""
-        raise NotImplementedError
 
     @property
     def n_entries(self) -> int:
@@ -90,24 +92,22 @@ class Column:
         return np.ones(self.n_entries)
 
     @property
+    @abstractmethod
     def null_loss(self) -> float:
         """Loss of the constant model, 0 if the column is constant."""
-        raise NotImplementedError
 
     def check_state(self) -> None:
         """Raise ValueError if the attributes of a loaded column are invalid."""
-        if not isinstance(self.name, str | Integral) or not isinstance(
-            self.dtype, tuple
-        ):
+        if not (isinstance(self.name, Hashable) and isinstance(self.dtype, tuple)):
             raise ValueError(f"Got a saved column {self.name!r} that is not valid.")
 
+    @abstractmethod
     def encode(self, raw: RawColumn) -> np.ndarray:
         """Return the entries of values, shape (n_rows, n_entries)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decode(self, entries: np.ndarray) -> np.ndarray:
         """Return the values of entries, shape (n_rows,)."""
-        raise NotImplementedError
 
     def check_kind(self, raw: RawColumn, kinds: tuple) -> None:
         """Raise ValueError if values are of another kind than in `fit`."""

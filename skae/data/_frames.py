@@ -231,12 +231,21 @@ def _fill_pandas(X, decoded):
     for i in range(X.shape[1]):
         column = X.iloc[:, i]
         missing = column.isna().to_numpy()
-        if missing.any():
-            values = _column_of(decoded, i)[missing]
+        if missing.all() and is_pandas_df(decoded):
+            # Its type may be that of missing values alone.
+            filled.isetitem(i, decoded.iloc[:, i].set_axis(X.index))
+        elif missing.any():
+            values = _column_of(decoded, i)[missing].tolist()
             if column.dtype.kind in "iu":
-                values = [round(value) for value in values]
-            filled.isetitem(i, _replace(column, missing, list(values)))
+                values = _as_integers(values, _numpy_name(column.dtype))
+            filled.isetitem(i, _replace(column, missing, values))
     return filled
+
+
+def _as_integers(values: list, name: str) -> list:
+    """Return numbers rounded and clipped to the limits of an integer type."""
+    limits = np.iinfo(name)
+    return [min(max(round(value), limits.min), limits.max) for value in values]
 
 
 def _replace(column, missing, values: list):
@@ -261,11 +270,15 @@ def _fill_polars(X, decoded):
 
     columns = []
     for i, series in enumerate(X.get_columns()):
-        missing = _is_missing_polars(series)
-        values = pl.Series(_column_of(decoded, i).tolist())
-        if series.dtype.is_integer():
-            values = values.round()
-        columns.append(series.zip_with(~missing, values.cast(series.dtype)))
+        missing, dtype = _is_missing_polars(series), series.dtype
+        if missing.all() and is_polars_df(decoded):
+            # Its type may be that of missing values alone.
+            columns.append(decoded.to_series(i))
+            continue
+        values = _column_of(decoded, i).tolist()
+        if dtype.is_integer():
+            values = _as_integers(values, str(dtype).lower())
+        columns.append(series.zip_with(~missing, pl.Series(values).cast(dtype)))
     return pl.DataFrame(dict(zip(X.columns, columns, strict=True)))
 
 

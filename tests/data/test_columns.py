@@ -220,7 +220,7 @@ CHANGES = {
 def test_invalid_states_of_columns_raise(name):
     (column,), _ = columns_of(FRAME[[name]])
     state = column_to_state(column)
-    changes = {"kind": ["other", None, []], "dtype": [3], "name": [None]}
+    changes = {"kind": ["other", None, []], "dtype": [3], "name": [[]]}
     for key, values in (changes | CHANGES[name]).items():
         for value in values:
             with pytest.raises(ValueError, match="saved"):
