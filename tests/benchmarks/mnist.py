@@ -4,8 +4,7 @@ Hinton and Salakhutdinov (Science 313, 2006) report a squared error of 3.00 per 
 image (sum over pixels in [0, 1]) for the layers 784-1000-500-250-30, and 13.87 for PCA.
 "mlp" has the same layers, and "conv" has two convolutions followed by layers of 500 and
 250 units. Four copies of each training image are deformed at random, and their time is
-part of the fit. The settings were chosen on held-out training images, before the test
-images were used.
+part of the fit. The settings were chosen on held-out training images.
 
     python tests/benchmarks/mnist.py --data FOLDER [--network {mlp,conv,all}]
 
