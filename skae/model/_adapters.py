@@ -141,27 +141,31 @@ class ScoreAdapter(InputAdapter):
         return self.factor * losses.mean(dim=1) + target[:, -1]
 
 
-class PaddedAdapter(InputAdapter):
-    """Padded sequences: NaN are read as the mean, and masked out of the loss."""
+class MaskedAdapter(InputAdapter):
+    """Base class of adapters of rows with NaN, which are masked out of the loss."""
+
+    def losses(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of each entry; NaN where the target is NaN."""
+        return masked_losses(self.elementwise, output, target)
+
+    def sample_loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the mean loss of each row over the entries that are not NaN."""
+        return self.losses(output, target).nanmean(dim=1)
+
+
+class PaddedAdapter(MaskedAdapter):
+    """Padded sequences: NaN are read as the mean."""
 
     def __init__(self, layout: PaddedLayout, loss):
         super().__init__(layout, loss)
         self.read = nn.Sequential(self.read, ZeroPadding())
 
-    def losses(self, output: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of each entry; NaN after the end of a sequence."""
-        return masked_losses(self.elementwise, output, target)
 
-    def sample_loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """Return the mean loss of each sequence over the steps before its end."""
-        return self.losses(output, target).nanmean(dim=1)
-
-
-class IncompleteAdapter(PaddedAdapter):
-    """Adapter of numbers of which some are missing: they are masked out of the loss."""
+class IncompleteAdapter(MaskedAdapter):
+    """Adapter of numbers of which some are missing."""
 
     def __init__(self, layout: IncompleteLayout, loss):
-        InputAdapter.__init__(self, layout, loss)
+        super().__init__(layout, loss)
         columns = layout.column_of_entry
         masks = np.arange(layout.n_columns * layout.has_mask)
         column_of_input = torch.from_numpy(np.append(columns, masks))
