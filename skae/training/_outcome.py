@@ -47,7 +47,10 @@ def collapse_message(estimator, result) -> str | None:
 def divergence_message(estimator, result) -> str | None:
     """Return a warning if training diverged, or increased the loss."""
     rate = f"learning_rate={estimator.learning_rate}"
-    if any(run.worsened for run in result.runs):
+    # A refit from the best epoch may fail to lower the loss, for example if a penalty
+    # is random. The best epoch is then the fitted model.
+    n_runs = 2 if result.params.folds else 1
+    if any(run.worsened for run in result.runs[:n_runs]):
         return (
             "The loss on training rows was higher after training than before, with "
             f"{rate}. The best earlier model is kept. Lower learning_rate."

@@ -28,6 +28,7 @@ from skae.training._fit import (
     training_attributes,
 )
 from skae.training._objective import Objective
+from skae.training._outcome import divergence_message
 from skae.training._run import (
     TrainingRun,
     is_significantly_lower,
@@ -318,6 +319,16 @@ def test_a_refit_that_fails_leaves_the_first_run(fail):
     result = fit(data_of(curve(400)), train, max_iter=20)
     assert len(result.runs) == 2
     assert result.run is result.runs[0]
+
+
+@pytest.mark.parametrize(("n", "warns"), [(400, True), (800, False)])
+def test_a_refit_from_the_best_epoch_may_fail_without_a_warning(n, warns):
+    def train(run):
+        (worsen if is_refit(run) else train_all)(run)
+
+    result = fit(data_of(curve(n)), train, max_iter=20)
+    assert result.runs[1].worsened
+    assert bool(divergence_message(quick(), result)) == warns
 
 
 @pytest.mark.parametrize("flag", ["stopped", "diverged", "reverted"])
