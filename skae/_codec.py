@@ -68,6 +68,40 @@ class Codec:
         ]
         return self.layout.unflatten(np.concatenate(rows), lengths)
 
+    def posterior_draws(self, codes: np.ndarray, seed: int) -> np.ndarray:
+        """Return codes drawn from the posterior, of the shape of the codes.
+
+        The regularizer is variational.
+        """
+        with torch.inference_mode():
+            # (n_samples, n_components), including those that are dropped
+            padded = self.module.pad(self.module.as_input(codes))
+            generator = torch.Generator(padded.device).manual_seed(seed)
+            (draws,) = self.module.regularizer.draws(padded, 1, generator)
+        return draws[:, : self.n_components].cpu().numpy().astype(codes.dtype)
+
+    def draw(self, codes: np.ndarray, deviations: np.ndarray, seed: int) -> np.ndarray:
+        """Return rows drawn from what a variational model predicts for codes.
+
+        Parameters
+        ----------
+        codes : ndarray of shape (n_samples, n_components)
+            Means of the posterior.
+
+        deviations : ndarray of shape (n_features,)
+            Standard deviations of numbers around the reconstruction of a code.
+
+        seed : int
+            Determines the draws.
+        """
+        drawn, rng = self.posterior_draws(codes, seed), np.random.default_rng(seed)
+        loss, rows = self.module.loss, []
+        for block in row_blocks(len(codes), self.layout.n_outputs):
+            with torch.inference_mode():
+                output = self.module.decode(self.module.as_input(drawn[block]))
+            rows.append(loss.draw(output, self.mean, self.scale, deviations, rng))
+        return self.layout.cast(np.concatenate(rows), codes.dtype)
+
     def decode_blocks(self, codes: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield blocks and their flat float64 rows in the unit of the data.
 

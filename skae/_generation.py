@@ -1,4 +1,4 @@
-"""Generation: new rows, decoded from codes that are drawn or lie between two codes."""
+"""Generation: codes of new rows, and deviations for draws of missing values."""
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 from skae._torch import SeededDispatch
 
 N_CLUSTERS = (1, 2, 4, 8, 16, 32)
+HIDDEN = 0.2  # of the values, to measure errors of predictions
 NUMBERS_PER_PARAMETER = 8  # with fewer, clusters shrink to single rows
 
 
@@ -50,6 +51,40 @@ def sample_codes(
             "codes of training rows were removed. Fit the model again."
         )
     return mixture_codes(np.hstack([codes, lengths]), fit_seed, n_samples, seed)
+
+
+def residual_deviations(codec, rows: np.ndarray, seed: int) -> np.ndarray:
+    """Return how much hidden values deviate from draws of codes, (n_features,).
+
+    Parameters
+    ----------
+    codec : Codec
+        A variational model of rows with missing values.
+
+    rows : ndarray of shape (n_samples, n_features)
+        Rows of which some values are hidden and predicted.
+
+    seed : int
+        Determines which ones.
+    """
+    layout, rng = codec.layout, np.random.default_rng(seed)
+    if not layout.has_missing_values:  # all rows are complete, or empty
+        return np.zeros(layout.n_features)
+    hidden = rng.random((len(rows), layout.n_columns)) < HIDDEN
+    hidden = hidden[:, layout.column_of_entry]
+    codes = codec.encode(np.where(hidden, np.nan, rows))
+    hidden &= ~np.isnan(rows)
+    errors = mean_squares(codec.decode(codes) - rows, hidden)
+    draws = codec.decode(codec.posterior_draws(codes, seed))
+    # Draws of codes add a part of the variance.
+    added = mean_squares(draws - rows, hidden) - errors
+    return np.sqrt((errors - added).clip(0))
+
+
+def mean_squares(values: np.ndarray, selected: np.ndarray) -> np.ndarray:
+    """Return the mean square of each column's selected entries, or 0 without any."""
+    squares = np.where(selected, np.square(values), 0.0).sum(axis=0)
+    return squares / selected.sum(axis=0).clip(1)
 
 
 def resample(rows: np.ndarray, n_samples: int, seed: int) -> np.ndarray:

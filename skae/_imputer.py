@@ -18,6 +18,7 @@ from skae._sklearn import (
 from skae._torch import draw_seed
 from skae._transformer import AutoencoderTransformer
 from skae.data._frames import has_only_numbers, is_frame, is_missing
+from skae.regularizers._variational import Variational
 
 HIDDEN = 0.2  # of the values, if none is missing in `fit`
 
@@ -39,6 +40,14 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         The number that stands for a missing value. In data frames with columns other
         than numbers it must be NaN, which also stands for None, NA and NaT.
 
+    sample_posterior : bool, default=False
+        Whether `transform` draws imputed values, differently in each call, for multiple
+        imputation. The autoencoder must have ``regularizer=Variational()``. A code is
+        drawn from the posterior of each row and decoded. Levels and booleans are drawn
+        by their probability, and numbers from a normal distribution around the
+        reconstruction. Its variance, the same for all rows, is such that draws deviate
+        as much as values that are hidden at the end of `fit`.
+
     add_indicator : bool, default=False
         Whether to append a column of booleans for each column with missing values in
         `fit`: whether its value was missing. Not for data frames with columns other
@@ -52,7 +61,8 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         Number of epochs, in place of the autoencoder's unless it is "auto".
 
     random_state : int, RandomState instance or None, default=None
-        Determines the fit, in place of the autoencoder's unless it is None.
+        Determines the fit, in place of the autoencoder's unless it is None, and the
+        draws of `sample_posterior`.
 
     Attributes
     ----------
@@ -67,6 +77,10 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
 
     indicated_ : ndarray of int of shape (n_indicators,)
         The columns for which `add_indicator` appends a column.
+
+    random_state_ : RandomState instance
+        Source of the draws of `sample_posterior`. A fit with the same seed repeats the
+        draws of the calls of `transform` that follow.
 
     n_iter_ : int
         Number of epochs run.
@@ -101,6 +115,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
     _parameter_constraints = {
         "autoencoder": [HasMethods(["fit", "impute"]), None],
         "missing_values": [Real],
+        "sample_posterior": ["boolean"],
         "add_indicator": ["boolean"],
         "keep_empty_features": ["boolean"],
         "max_iter": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
@@ -113,6 +128,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
     scaler_: StandardScaler | None
     empty_: np.ndarray
     indicated_: np.ndarray
+    random_state_: np.random.RandomState
     n_iter_: int
     n_features_in_: int
     feature_names_in_: np.ndarray
@@ -122,6 +138,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         autoencoder: AutoencoderTransformer | None = None,
         *,
         missing_values: float = np.nan,
+        sample_posterior: bool = False,
         add_indicator: bool = False,
         keep_empty_features: bool = False,
         max_iter: str | int = "auto",
@@ -129,6 +146,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
     ):
         self.autoencoder = autoencoder
         self.missing_values = missing_values
+        self.sample_posterior = sample_posterior
         self.add_indicator = add_indicator
         self.keep_empty_features = keep_empty_features
         self.max_iter = max_iter
@@ -153,6 +171,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         """
         is_table = is_frame(X) and not has_only_numbers(X)
         self._check_applies(is_table)
+        self._check_posterior()
         rows = self._validated(X, is_table, reset=True)
         missing = is_missing(rows)
         # Empty columns of tables raise an error.
@@ -166,9 +185,15 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         autoencoder = self._autoencoder(missing.shape[1])
         self.autoencoder_ = autoencoder
         if is_table:
-            autoencoder.fit(safe_indexing(rows, np.flatnonzero(present)))
+            rows = safe_indexing(rows, np.flatnonzero(present))
+            autoencoder.fit(rows)
         elif rows.size:
-            self._fit_numbers(self.scaler_.transform(rows))
+            rows = self.scaler_.transform(rows)
+            self._fit_numbers(rows)
+        self.random_state_ = np.random.RandomState(draw_seed(self.random_state))
+        if self.sample_posterior and (is_table or rows.size):
+            seed = draw_seed(self.random_state_)
+            self._deviations = autoencoder._residual_deviations(rows, seed)
         self.n_iter_ = getattr(autoencoder, "n_iter_", 0)
         return self
 
@@ -186,6 +211,17 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
                 f"Got an autoencoder with categorical_features={categorical!r} for "
                 "numbers, which are standardized. Pass a data frame whose categorical "
                 "columns have the type 'category'."
+            )
+
+    def _check_posterior(self) -> None:
+        """Raise ValueError if values are to be drawn without a posterior."""
+        regularizer = getattr(self.autoencoder, "regularizer", None)
+        has_posterior = isinstance(regularizer, Variational) and not regularizer.is_noop
+        if self.sample_posterior and not has_posterior:
+            raise ValueError(
+                f"Got sample_posterior=True for an autoencoder with regularizer="
+                f"{regularizer!r}, which has no posterior. Set autoencoder="
+                "AutoencoderTransformer(..., regularizer=Variational())."
             )
 
     def _autoencoder(self, n_columns: int) -> AutoencoderTransformer:
@@ -230,7 +266,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         if self.scaler_ is None and not self.empty_.all():
-            return self.autoencoder_.impute(self._validated(X, True, reset=False))
+            return self._impute(self._validated(X, True, reset=False))
         rows = self._validated(X, False, reset=False)
         missing = np.isnan(rows)
         kept = rows[:, ~self.empty_]
@@ -245,12 +281,19 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
             filled = np.hstack([filled, missing[:, self.indicated_]])
         return filled
 
+    def _impute(self, rows):
+        """Return rows with predictions, or draws of them."""
+        if not self.sample_posterior:
+            return self.autoencoder_.impute(rows)
+        seed = draw_seed(self.random_state_)
+        return self.autoencoder_._impute_draws(rows, self._deviations, seed)
+
     def _fill(self, rows: np.ndarray) -> np.ndarray:
         """Return rows of numbers with predictions in place of NaN."""
         standardized = self.scaler_.transform(rows)
         # A row without values is filled with the means.
         standardized[np.isnan(rows).all(axis=1)] = 0.0
-        filled = self.scaler_.inverse_transform(self.autoencoder_.impute(standardized))
+        filled = self.scaler_.inverse_transform(self._impute(standardized))
         return np.where(np.isnan(rows), filled, rows).astype(rows.dtype)
 
     def _validated(self, X, is_table: bool, reset: bool):

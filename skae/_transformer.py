@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skae._base import copy_if_default
 from skae._codec import Codec, row_means
-from skae._generation import sample_codes
+from skae._generation import residual_deviations, sample_codes
 from skae._parameters import check_parts, suggestion, warn_of_sizes
 from skae._sklearn import (
     CALLBACK_ATTRIBUTES,
@@ -857,17 +857,33 @@ class AutoencoderTransformer(
         True
         """
         check_is_fitted(self)
+        return self._fill(X, self._codec.decode)
+
+    def _fill(self, X, decode):
+        """Return rows with decoded codes in place of missing values."""
         rows, layout = validate_rows(self, X), self._config.layout
         if layout.has_padding or len(layout.shape) > 1:
             raise ValueError(
                 "Got a model of images or sequences, but only missing values of tables "
                 "are imputed."
             )
-        decoded = self._codec.decode(self._codec.encode(rows))
+        decoded = decode(self._codec.encode(rows))
         decoded = layout.decode(decoded) if layout.is_table else decoded
         X = X if is_frame(X) or sparse.issparse(X) else np.asarray(as_array(X))
         # An array of integers has no missing values.
         return fill_missing(X, decoded)
+
+    @isolated_torch(n_threads=None)
+    def _residual_deviations(self, X, seed):
+        """Return the deviations for `_impute_draws`, of rows such as those of `fit`."""
+        return residual_deviations(self._codec, validate_rows(self, X), seed)
+
+    @isolated_torch(n_threads=None)
+    def _impute_draws(self, X, deviations, seed):
+        """Return rows with draws of predictions in place of missing values."""
+        return self._fill(
+            X, partial(self._codec.draw, deviations=deviations, seed=seed)
+        )
 
     @isolated_torch(n_threads=None)
     def sample(self, n_samples=1, random_state=None):

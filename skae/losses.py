@@ -223,6 +223,31 @@ class StandardizedLoss:
         # the scale.
         return output.cpu().numpy().astype(np.float64) * scale + mean
 
+    def draw(self, output: Tensor, mean, scale, deviations, rng) -> np.ndarray:
+        """Return data drawn from normal distributions around the reconstruction.
+
+        Parameters
+        ----------
+        output : Tensor of shape (n_samples, n_features)
+            Outputs.
+
+        mean, scale : ndarray of shape (n_features,), float
+            The mean and the scale by which rows are standardized.
+
+        deviations : ndarray of shape (n_features,)
+            Standard deviations, in the unit of the data.
+
+        rng : numpy.random.Generator
+            Source of random numbers.
+
+        Returns
+        -------
+        rows : ndarray of shape (n_samples, n_features)
+            The draws.
+        """
+        noise = rng.standard_normal(tuple(output.shape))
+        return self.reconstruction(output, mean, scale) + deviations * noise
+
 
 # The tangent of a link overshoots far from the mean. PCA's reconstruction is multiplied
 # by the best of these factors; with 0 the start is the mean.

@@ -16,7 +16,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from tables import LATENT, PANDAS, POLARS, N, mixed, with_missing
 
 import skae
-from skae import MLP, AutoencoderImputer, AutoencoderTransformer, Conv
+from skae import MLP, AutoencoderImputer, AutoencoderTransformer, Conv, Variational
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -275,3 +275,118 @@ def test_a_loaded_imputer_fills_in_the_same_values(X):
     ):
         filled, again = (pd.DataFrame(each.transform(X)) for each in (fitted, loaded))
         pd.testing.assert_frame_equal(filled, again)
+
+
+# Draws from the posterior
+
+
+def drawing(**params):
+    model = quick(regularizer=Variational(), max_iter=30)
+    return AutoencoderImputer(model, sample_posterior=True, random_state=0, **params)
+
+
+def draws_of(fitted, X, n_draws):
+    return np.array([fitted.transform(X) for _ in range(n_draws)])
+
+
+def test_each_transform_draws_anew_and_leaves_present_values_unchanged():
+    first, second = draws_of(drawing().fit(NUMBERS), NUMBERS, 2)
+    missing = np.isnan(NUMBERS)
+    assert (first != second)[missing].all()
+    assert_array_equal(first[~missing], NUMBERS[~missing])
+    assert_array_equal(second[~missing], NUMBERS[~missing])
+
+
+@pytest.mark.parametrize("seed", [0, np.random.RandomState(0)], ids=["int", "state"])
+def test_a_fit_with_the_same_seed_repeats_the_draws(seed):
+    seeds = (seed, 0) if isinstance(seed, int) else (seed, np.random.RandomState(0))
+    first, second = (
+        draws_of(drawing().set_params(random_state=each).fit(NUMBERS), NUMBERS, 2)
+        for each in seeds
+    )
+    assert_array_equal(first, second)
+
+
+def test_the_mean_of_many_draws_is_near_the_imputation_without_draws():
+    fitted = drawing().fit(NUMBERS)
+    draws = draws_of(fitted, NUMBERS, 200)
+    expected = fitted.set_params(sample_posterior=False).transform(NUMBERS)
+    error = (draws.mean(axis=0) - expected) / draws.std(axis=0).clip(min=1e-9)
+    assert np.abs(error[np.isnan(NUMBERS)]).max() < 0.5
+
+
+def test_intervals_of_draws_contain_the_values_that_are_missing():
+    missing, X = np.isnan(NUMBERS), COMPLETE
+    draws = draws_of(drawing().fit(NUMBERS), NUMBERS, 100)
+    low, high = np.quantile(draws, [0.05, 0.95], axis=0)
+    assert ((low <= X) & (high >= X))[missing].mean() > 0.8
+    # Shorter than those of the columns.
+    whole = np.quantile(X, 0.95, axis=0) - np.quantile(X, 0.05, axis=0)
+    assert ((high - low) / whole)[missing].mean() < 0.5
+
+
+def test_a_component_that_is_dropped_is_not_drawn():
+    model = quick(0.9, regularizer=Variational())
+    fitted = AutoencoderImputer(model, sample_posterior=True).fit(NUMBERS)
+    assert fitted.autoencoder_.n_components_ < 4
+    assert np.isfinite(fitted.transform(NUMBERS)).all()
+
+
+@pytest.mark.parametrize("n_columns", [0, 1])
+def test_columns_that_nothing_predicts_are_not_drawn(n_columns):
+    X = np.full((N, 2), np.nan)
+    X[:-1, :n_columns] = COMPLETE[:-1, :n_columns]
+    filled = drawing(keep_empty_features=True).fit(X).transform(X)
+    assert np.isfinite(filled).all()
+
+
+def test_tables_without_missing_values_in_fit_are_drawn():
+    first, second = (drawing().fit(MIXED).transform(GAPS)["size"] for _ in range(2))
+    assert (first == second).all()
+    assert first.notna().all()
+
+
+def test_categories_are_drawn_by_their_probabilities():
+    fitted = drawing().fit(GAPS)
+    draws = [fitted.transform(GAPS) for _ in range(30)]
+    assert all(draw.dtypes.equals(GAPS.dtypes) for draw in draws)
+    for name in ("color", "text", "flag"):
+        missing = GAPS[name].isna()
+        drawn = [tuple(draw[name][missing]) for draw in draws]
+        assert len(set(drawn)) > 1
+        present = GAPS[name][~missing]
+        assert all((draw[name][~missing] == present).all() for draw in draws)
+
+
+@pytest.mark.parametrize(
+    "autoencoder", [None, quick(), quick(regularizer=Variational(beta=0))]
+)
+def test_draws_without_a_posterior_are_refused(autoencoder):
+    model = AutoencoderImputer(autoencoder, sample_posterior=True)
+    with pytest.raises(ValueError, match=r"regularizer=Variational\(\)"):
+        model.fit(NUMBERS)
+
+
+@pytest.mark.parametrize("X", [NUMBERS, GAPS], ids=["numbers", "table"])
+def test_a_loaded_imputer_draws_the_same_values(X):
+    io = pytest.importorskip("skops.io")
+    fitted = drawing().fit(X)
+    loaded = [
+        pickle.loads(pickle.dumps(fitted)),
+        io.loads(io.dumps(fitted), trusted=skae.SKOPS_TRUSTED),
+    ]
+    expected = pd.DataFrame(fitted.transform(X))
+    for each in loaded:
+        pd.testing.assert_frame_equal(pd.DataFrame(each.transform(X)), expected)
+
+
+def test_the_global_random_state_is_not_used():
+    model = drawing().set_params(random_state=None).fit(NUMBERS)
+    position = np.random.get_state()[1:3]  # noqa: NPY002
+    model.transform(NUMBERS)
+    for before, after in zip(
+        position,
+        np.random.get_state()[1:3],  # noqa: NPY002
+        strict=True,
+    ):
+        assert_array_equal(before, after)

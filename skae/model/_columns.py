@@ -122,6 +122,23 @@ class ColumnsLoss(nn.Module):
             rows[:, entries] = np.eye(len(entries))[likely] / self.units[entries]
         return rows
 
+    def draw(self, output: Tensor, mean, scale, deviations, rng) -> np.ndarray:
+        """Return encoded rows, with levels and booleans drawn by their probability.
+
+        The parameters are those of `StandardizedLoss.draw`.
+        """
+        shape = tuple(output.shape)
+        # The largest sum of a logit and a Gumbel draw is that of a level drawn by its
+        # probability. The difference of two Gumbel draws has a logistic distribution.
+        noise = rng.gumbel(size=shape)
+        booleans = _concatenated(self.groups["logit"])
+        noise[:, booleans] = rng.logistic(size=(len(output), len(booleans)))
+        drawn = output + torch.from_numpy(noise).to(output)
+        rows = self.reconstruction(drawn, mean, scale)
+        numbers = self.reconstruction(output, mean, scale)
+        numbers += deviations * rng.standard_normal(shape)
+        return np.where(self._is_linked(), rows, numbers)
+
 
 def _concatenated(groups: list) -> np.ndarray:
     return np.concatenate([np.empty(0, dtype=int), *groups])

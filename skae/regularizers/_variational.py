@@ -201,9 +201,13 @@ class Posterior(NormalPrior, nn.Module):
 
     def training_codes(self, codes: Tensor, generator: torch.Generator) -> Tensor:
         """Return draws from the posterior, (n_draws * n_samples, n_components)."""
+        return self.draws(codes, self.n_samples, generator).flatten(0, 1)
+
+    def draws(self, codes: Tensor, n_draws: int, generator: torch.Generator) -> Tensor:
+        """Return draws from the posterior, (n_draws, n_samples, n_components)."""
         # The reparametrization of Kingma and Welling 2014, section 2.4
-        draws = standard_normal((self.n_samples, *codes.shape), codes, generator)
-        return (codes + (self.log_var(codes) / 2).exp() * draws).flatten(0, 1)
+        draws = standard_normal((n_draws, *codes.shape), codes, generator)
+        return codes + (self.log_var(codes) / 2).exp() * draws
 
     def batch_penalty(self, codes, losses, weights, generator) -> Tensor:
         """Return the divergence times the noise variance, which is the mean loss."""
