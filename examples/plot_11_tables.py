@@ -6,10 +6,10 @@ The transformer accepts a data frame of numbers, categories and missing values a
 This example draws a map of penguins, returns from the map to the table, and fills in
 values that were hidden.
 
-The file ``penguins.csv`` contains 344 penguins of three species, observed on three
-islands of Antarctica (`palmerpenguins <https://allisonhorst.github.io/palmerpenguins>`_
-by A. Horst, A. Hill and K. Gorman, license CC0). Two of them were not measured, and the
-sex of eleven is missing.
+The file ``penguins.csv``, in the folder ``examples`` of the repository, contains 344
+penguins of three species, observed on three islands of Antarctica (`palmerpenguins
+<https://allisonhorst.github.io/palmerpenguins>`_ by A. Horst, A. Hill and K. Gorman,
+license CC0). Two of them were not measured, and the sex of eleven is missing.
 """
 
 import matplotlib.pyplot as plt
@@ -58,18 +58,18 @@ plt.show()
 # Back to the table
 # -----------------
 #
-# ``inverse_transform`` returns a frame with the columns and types of the table:
-# are rounded, and categories are among the levels of the table. Five test rows:
+# ``inverse_transform`` returns a frame with the columns and types of the table. Integers
+# are rounded. Five of the test rows:
 
-rows = test[columns].dropna().head()
-rows
+rows = test[columns].dropna()
+rows.head()
 
 # %%
 # The same rows after encoding to two numbers each:
 
 back = model.inverse_transform(model.transform(rows)).set_axis(rows.index)
 assert back.dtypes.equals(rows.dtypes)
-back
+back.head()
 
 # %%
 # ``sample`` draws rows that resemble the penguins.
