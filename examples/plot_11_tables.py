@@ -58,8 +58,8 @@ plt.show()
 # Back to the table
 # -----------------
 #
-# ``inverse_transform`` returns a frame with the columns and types of the table. Integers
-# are rounded. Five of the test rows:
+# ``inverse_transform`` returns a frame with the columns and types of the table, and
+# integers are rounded. Five of the test rows:
 
 rows = test[columns].dropna()
 rows.head()
