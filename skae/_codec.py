@@ -62,11 +62,11 @@ class Codec:
         k = self.n_components - self.layout.n_lengths
         # (n_samples, k) and (n_samples, n_lengths)
         components, lengths = np.split(codes, [k], axis=1)
-        rows = [
-            self.layout.cast(rows, codes.dtype)
-            for _, rows in self.decode_blocks(components)
-        ]
-        return self.layout.unflatten(np.concatenate(rows), lengths)
+        dtype = self.layout.cast(np.empty(0), codes.dtype).dtype
+        rows = np.empty((len(codes), self.layout.n_features), dtype)
+        for block, decoded in self.decode_blocks(components):
+            rows[block] = self.layout.cast(decoded, codes.dtype)
+        return self.layout.unflatten(rows, lengths)
 
     def posterior_draws(self, codes: np.ndarray, seed: int) -> np.ndarray:
         """Return codes drawn from the posterior, of the shape of the codes.

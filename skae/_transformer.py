@@ -861,13 +861,13 @@ class AutoencoderTransformer(
 
     def _fill(self, X, decode):
         """Return rows with decoded codes in place of missing values."""
-        rows, layout = validate_rows(self, X), self._config.layout
+        layout = self._config.layout
         if layout.has_padding or len(layout.shape) > 1:
             raise ValueError(
                 "Got a model of images or sequences, but only missing values of tables "
                 "are imputed."
             )
-        decoded = decode(self._codec.encode(rows))
+        decoded = decode(self._codec.encode(validate_rows(self, X)))
         decoded = layout.decode(decoded) if layout.is_table else decoded
         X = X if is_frame(X) or sparse.issparse(X) else np.asarray(as_array(X))
         # An array of integers has no missing values.

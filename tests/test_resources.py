@@ -2,8 +2,10 @@
 
 import gc
 import sys
+import tracemalloc
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_allclose
@@ -116,3 +118,35 @@ def test_shares_of_many_components_add_up_to_that_of_all():
     options = {"init": "random", "max_iter": 1, "precision": "float64"}
     model = quick(n_components=500, **options).fit(X)
     assert model.explained_variance_ratio_.sum() == pytest.approx(model.score(X))
+
+
+USES_OF_TABLES = {
+    "fit": lambda model, frame: model.fit(frame),
+    "transform": lambda model, frame: model.transform(frame),
+    "score": lambda model, frame: model.score(frame),
+    "inverse_transform": lambda model, frame: model.inverse_transform(
+        np.zeros((len(frame), 2))
+    ),
+    "impute": lambda model, frame: model.impute(frame),
+}
+
+
+def peak_memory(function, *args):
+    """Return the largest memory that a call allocates, in bytes."""
+    tracemalloc.start()
+    try:
+        function(*args)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("use", USES_OF_TABLES)
+def test_beside_one_encoded_matrix_tables_take_little_memory(use):
+    few, many, n_columns, n_levels = 5000, 15_000, 24, 20
+    levels = np.random.default_rng(0).integers(n_levels, size=(many, n_columns))
+    frame = pd.DataFrame(levels).astype("category")
+    model = quick(max_iter=1, batch_size=1024).fit(frame[:1000])
+    peaks = [peak_memory(USES_OF_TABLES[use], model, frame[:n]) for n in (few, many)]
+    encoded = 8 * n_columns * n_levels * (many - few)
+    assert peaks[1] - peaks[0] < 1.4 * encoded

@@ -470,16 +470,29 @@ def fit_columns(raws: list[RawColumn], weight, is_category) -> tuple[Column, ...
 
 def encode_columns(columns: tuple[Column, ...], raws: list[RawColumn]) -> np.ndarray:
     """Return a table as a matrix of floats, shape (n_rows, n_entries)."""
-    pairs = zip(columns, raws, strict=True)
-    return np.hstack([column.encode(raw) for column, raw in pairs])
+    groups = entries_of_columns(columns)
+    # Filled column by column, since `hstack` would need the memory of two matrices.
+    matrix = np.empty((len(raws[0].values), groups[-1].stop))
+    for column, raw, group in zip(columns, raws, groups, strict=True):
+        matrix[:, group] = column.encode(raw)
+    return matrix
 
 
 def decode_columns(columns: tuple[Column, ...], matrix: np.ndarray) -> list:
-    """Return the values of each column, a list of arrays of shape (n_rows,)."""
-    ends = np.cumsum([column.n_entries for column in columns])
-    groups = np.split(matrix, ends[:-1], axis=1)
-    pairs = zip(columns, groups, strict=True)
-    return [column.decode(entries) for column, entries in pairs]
+    """Return the values of each column, a list of arrays of shape (n_rows,).
+
+    NaN are decoded as 0.
+    """
+    return [
+        column.decode(np.nan_to_num(matrix[:, group], nan=0.0))
+        for column, group in zip(columns, entries_of_columns(columns), strict=True)
+    ]
+
+
+def entries_of_columns(columns: tuple[Column, ...]) -> list[slice]:
+    """Return the entries of each column in an encoded row."""
+    ends = np.cumsum([column.n_entries for column in columns]).tolist()
+    return [slice(*ends) for ends in zip([0, *ends[:-1]], ends, strict=True)]
 
 
 def column_to_state(column: Column) -> dict:

@@ -333,7 +333,7 @@ class ColumnsLayout(IncompleteLayout):
         # The entries of a column are missing together: the first one is enough.
         _, first = np.unique(self.column_of_entry, return_index=True)
         missing = np.isnan(rows[:, first])
-        values = decode_columns(self.columns, np.nan_to_num(rows, nan=0.0))
+        values = decode_columns(self.columns, rows)
         dtypes = [column.dtype for column in self.columns]
         return build_frame(self.container, self.names, values, dtypes, missing, index)
 
