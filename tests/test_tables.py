@@ -94,6 +94,30 @@ def test_encoded_columns_of_polars_are_decoded_without_error(name):
     assert_allclose(decoded.select(numbers), frame.select(numbers), rtol=1e-6)
 
 
+FAR = np.array([[1.0, 0], [0, 1]])
+FAR = np.vstack([FAR * far for far in (-1e30, -1e9, -1e6, 1e6, 1e9, 1e30)])
+
+
+@pytest.mark.parametrize("name", PANDAS)
+def test_codes_far_away_are_decoded_within_the_range_of_types_of_pandas(name):
+    frame = with_other_columns(PANDAS[name])
+    model = quick(max_iter=0).fit(frame)
+    back = model.inverse_transform(FAR)
+    assert back.dtypes.equals(frame.dtypes)
+    assert not back.isna().any(axis=None)
+    assert np.isfinite(model.transform(back)).all()
+
+
+@pytest.mark.parametrize("name", POLARS)
+def test_codes_far_away_are_decoded_within_the_range_of_types_of_polars(name):
+    frame = polars_with_other_columns(POLARS[name])
+    model = quick(max_iter=0).fit(frame)
+    back = model.inverse_transform(FAR)
+    assert back.schema == frame.schema
+    assert sum(back.null_count().row(0)) == 0
+    assert np.isfinite(model.transform(back)).all()
+
+
 def test_the_index_is_that_of_the_codes():
     frame = MIXED.set_index(pd.Index(range(100, 100 + N), name="id"))
     model = quick().set_output(transform="pandas").fit(frame)

@@ -21,6 +21,13 @@ MAX_SHOWN = 50  # characters of a value in an error
 PARAMETRIZED = ("timestamp", "duration", "decimal128")  # types of pyarrow
 TEXTS = (str, np.str_)
 BOOLEANS = (bool, np.bool_)
+NARROW_FLOATS = {  # by their names in NumPy, pandas and polars, and in pyarrow
+    "float16": "float16", "float32": "float32",
+    "halffloat": "float16", "float": "float32",
+}  # fmt: skip
+DECIMALS = ("decimal128", "Decimal")
+DATE_TYPES = ("date32[day]", "date64[ms]", "Date")
+FIRST_DAY, LAST_DAY = np.datetime64("0001-01-01"), np.datetime64("9999-12-31")
 DATES = (datetime.date, np.datetime64)  # datetime.datetime and Timestamp are dates
 DURATIONS = (datetime.timedelta, np.timedelta64)
 
@@ -169,6 +176,7 @@ def build_frame(container: str, names, decoded, dtypes, missing, index=None):
     index : Index or None, default=None
         The index of a frame of pandas.
     """
+    decoded = [_clip(*pair) for pair in zip(decoded, dtypes, strict=True)]
     parts = list(zip(decoded, dtypes, missing.T, strict=True))
     if container == "polars":
         columns = [_polars_series(*part) for part in parts]
@@ -180,6 +188,42 @@ def build_frame(container: str, names, decoded, dtypes, missing, index=None):
         return frame
     dtype = np.result_type(*(dtype[1] for dtype in dtypes))
     return np.where(missing, np.nan, np.column_stack(decoded)).astype(dtype)
+
+
+def _clip(values: np.ndarray, dtype: tuple) -> np.ndarray:
+    """Return decoded numbers and dates, clipped to the range of a type."""
+    if values.dtype.kind == "f":
+        limit = _largest_number(dtype)
+        return values.clip(-limit, limit)
+    limits = _day_limits(dtype) if values.dtype.kind == "M" else None
+    # Times in nanoseconds are from 1677 to 2262.
+    if limits is None or np.datetime_data(values.dtype)[0] == "ns":
+        return values
+    return values.clip(*limits).astype(values.dtype)
+
+
+def _largest_number(dtype: tuple) -> float:
+    """Return the largest number that a type can hold, as a float."""
+    _, name, *args = dtype
+    if name in DECIMALS:
+        precision, places = args
+        # If the first is rounded up as a float, the second is less.
+        power = 10.0 ** (precision - places)
+        return min((10**precision - 1) / 10**places, np.nextafter(power, 0))
+    return float(np.finfo(NARROW_FLOATS.get(str(name).lower(), "float64")).max)
+
+
+def _day_limits(dtype: tuple):
+    """Return the first and the last day of a type of dates with or without a zone.
+
+    None stands for a type without these limits, which are those of Python.
+    """
+    kind, name, *args = dtype
+    if name in DATE_TYPES:
+        return FIRST_DAY, LAST_DAY
+    has_zone = kind == "zone" or (len(args) == 2 and args[1] is not None)
+    # In some zones a time is on the day before or after.
+    return (FIRST_DAY + 1, LAST_DAY - 1) if has_zone else None
 
 
 def is_missing(X) -> np.ndarray:
