@@ -68,6 +68,12 @@ class Codec:
             rows[block] = self.layout.cast(decoded, codes.dtype)
         return self.layout.unflatten(rows, lengths)
 
+    def constant_rows(self, n_rows: int) -> np.ndarray:
+        """Return reconstructions of the constant model, (n_rows, n_features)."""
+        output = self.module.offset[np.newaxis]
+        row = self.module.loss.reconstruction(output, self.mean, self.scale)
+        return np.repeat(row, n_rows, axis=0)
+
     def posterior_draws(self, codes: np.ndarray, seed: int) -> np.ndarray:
         """Return codes drawn from the posterior, of the shape of the codes.
 

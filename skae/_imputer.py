@@ -17,7 +17,7 @@ from skae._sklearn import (
 )
 from skae._torch import draw_seed
 from skae._transformer import AutoencoderTransformer
-from skae.data._frames import has_only_numbers, is_frame, is_missing
+from skae.data._frames import choose_rows, has_only_numbers, is_frame, is_missing
 from skae.regularizers._variational import Variational
 
 HIDDEN = 0.2  # of the values, if none is missing in `fit`
@@ -266,7 +266,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         if self.scaler_ is None and not self.empty_.all():
-            return self._impute(self._validated(X, True, reset=False))
+            return self._fill_table(self._validated(X, True, reset=False))
         rows = self._validated(X, False, reset=False)
         missing = np.isnan(rows)
         kept = rows[:, ~self.empty_]
@@ -287,6 +287,19 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
             return self.autoencoder_.impute(rows)
         seed = draw_seed(self.random_state_)
         return self.autoencoder_._impute_draws(rows, self._deviations, seed)
+
+    def _fill_table(self, table):
+        """Return a table with predictions in place of missing values."""
+        is_empty = is_missing(table).all(axis=1)
+        if not is_empty.any():
+            return self._impute(table)
+        constant = self.autoencoder_._fill_constant(table)
+        if is_empty.all():
+            return constant
+        # Another row is imputed in place of one without values.
+        positions = np.where(is_empty, np.argmin(is_empty), np.arange(len(is_empty)))
+        filled = self._impute(safe_indexing(table, positions))
+        return choose_rows(filled, constant, is_empty)
 
     def _fill(self, rows: np.ndarray) -> np.ndarray:
         """Return rows of numbers with predictions in place of NaN."""

@@ -874,6 +874,12 @@ class AutoencoderTransformer(
         return fill_missing(X, decoded)
 
     @isolated_torch(n_threads=None)
+    def _fill_constant(self, X):
+        """Return a table with means and most frequent levels for missing values."""
+        constant = self._codec.constant_rows(len(X))
+        return fill_missing(X, self._config.layout.decode(constant))
+
+    @isolated_torch(n_threads=None)
     def _residual_deviations(self, X, seed):
         """Return the deviations for `_impute_draws`, of rows such as those of `fit`."""
         return residual_deviations(self._codec, validate_rows(self, X), seed)

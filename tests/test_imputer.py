@@ -160,6 +160,44 @@ def test_a_row_without_values_is_filled_with_means():
     assert np.isfinite(filled).all()
 
 
+def as_polars(frame):
+    return pl.from_pandas(frame.astype({"text": "str"}))
+
+
+@pytest.mark.parametrize("convert", [pd.DataFrame, as_polars], ids=["pandas", "polars"])
+@pytest.mark.parametrize("rows", [[0], [3, 7], list(range(N))], ids=len)
+def test_a_row_of_a_table_without_values_is_filled_with_means_and_modes(rows, convert):
+    gaps = GAPS.set_axis(np.arange(N) + 100)
+    fitted = imputer().fit(convert(gaps))
+    gaps.iloc[rows] = None
+    gaps = convert(gaps)
+    filled = fitted.transform(gaps)
+    assert type(filled) is type(gaps)
+    is_same = filled.dtypes == gaps.dtypes
+    assert is_same if isinstance(is_same, bool) else is_same.all()
+    for name, column in GAPS.items():
+        values = [filled[name].to_list()[row] for row in rows]
+        assert len(set(values)) == 1
+        if column.dtype == float:
+            assert values[0] == pytest.approx(column.mean())
+        if name in ("color", "text", "flag"):
+            assert values[0] == column.mode()[0]
+    others = np.setdiff1d(np.arange(N), rows)
+    if len(others):
+        expected = imputer().fit(convert(GAPS)).transform(convert(GAPS.iloc[others]))
+        found = filled.iloc[others] if convert is pd.DataFrame else filled[others]
+        for name in GAPS:
+            assert found[name].to_list() == expected[name].to_list()
+
+
+def test_rows_of_a_table_without_values_are_left_out_of_the_fit():
+    gaps = GAPS.copy()
+    gaps.iloc[5] = None
+    filled = imputer().fit_transform(gaps)
+    assert filled.index.equals(gaps.index)
+    assert not filled.isna().any(axis=None)
+
+
 @pytest.mark.parametrize("keep", [False, True])
 def test_empty_columns_are_dropped_or_filled_with_zero(keep):
     X = np.insert(NUMBERS, 1, np.nan, axis=1)

@@ -270,6 +270,30 @@ def fill_missing(X, decoded):
     return np.where(missing, np.asarray(decoded), X).astype(X.dtype, copy=False)
 
 
+def choose_rows(X, other, is_other: np.ndarray):
+    """Return the rows of one frame, or of another of the same types.
+
+    Parameters
+    ----------
+    X, other : DataFrame of shape (n_rows, n_columns)
+        The frames.
+
+    is_other : ndarray of bool, shape (n_rows,)
+        The rows of `other`.
+
+    Returns
+    -------
+    chosen : DataFrame of shape (n_rows, n_columns)
+        The rows, with the index of `other`.
+    """
+    positions = np.arange(len(X)) + len(X) * is_other
+    if is_polars_df(X):
+        import polars as pl
+
+        return pl.concat([X, other])[positions]
+    return pd.concat([X, other]).iloc[positions].set_axis(other.index)
+
+
 def _fill_pandas(X, decoded):
     filled = X.copy()
     for i in range(X.shape[1]):
