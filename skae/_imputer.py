@@ -290,7 +290,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
 
     def _fill_table(self, table):
         """Return a table with predictions in place of missing values."""
-        is_empty = is_missing(table).all(axis=1)
+        is_empty = np.all(is_missing(table), axis=1)
         if not is_empty.any():
             return self._impute(table)
         constant = self.autoencoder_._fill_constant(table)
