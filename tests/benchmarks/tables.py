@@ -1,18 +1,17 @@
 """Tables of mixed columns and missing values: skae beside standard methods.
 
-Three tables are printed, with default parameters of skae and nothing tuned:
+All methods have default parameters, without tuning. The tables are:
 
-- reconstruction: the error of numbers and the accuracy of categories on test rows,
-  beside factor analysis of mixed data (FAMD);
-- classification: the accuracy of a logistic regression on codes, beside PCA of scaled
-  columns with one-hot categories, and FAMD;
+- codes: the error of numbers and the accuracy of categories in reconstructed test rows,
+  and the accuracy of a logistic regression on codes, beside factor analysis of mixed
+  data (FAMD), and PCA of scaled columns with one-hot categories;
 - imputation: the error of values that were hidden, beside the imputers of scikit-learn.
 
     python tests/benchmarks/tables.py --data FOLDER [--tables imputation] [--quick]
 
-The folder contains the mixed tables titanic, penguins and credit_scoring (``.parquet``),
-with the rows for training and test in the column ``_split``, and numeric tables
-(``.npz``). All numbers are means over seeds.
+The folder contains the mixed tables titanic, penguins and credit_scoring
+(``.parquet``), with the rows for training and test in the column ``_split``, and
+numeric tables (``.npz``). All numbers are means over seeds.
 """
 
 import argparse
@@ -32,7 +31,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from threadpoolctl import threadpool_limits
 
@@ -46,7 +45,7 @@ DEVELOPMENT = (*BUNDLED, "ad_fault", "titanic")
 COMPONENTS = (2, 4)
 MAX_ROWS = 600  # in which values are imputed
 SETTINGS = (("random", 0.2), ("random", 0.4), ("high values", 0.2))
-TABLES = ("reconstruction", "classification", "imputation")
+TABLES = ("codes", "imputation")
 
 
 def read_mixed(folder: Path, name: str) -> tuple[pd.DataFrame, pd.Series, pd.Series]:
@@ -166,64 +165,50 @@ def reconstruction_errors(X, X_train, back) -> dict[str, float]:
     return {"error": float(sums.mean()), "accuracy": float(np.mean(accuracies))}
 
 
-def most_frequent(X: pd.DataFrame, n_rows: int) -> pd.DataFrame:
-    """Return the mean or most frequent value of each column, n_rows times."""
-    numbers, categories = numbers_and_categories(X)
-    values = X[numbers].mean().to_dict() | {c: X[c].mode()[0] for c in categories}
-    return pd.DataFrame([values] * n_rows)
-
-
-def reconstruction_table(folder: Path, n_seeds: int) -> pd.DataFrame:
-    """Return the errors on test rows of each set, number of components and method."""
-    rows = []
-    for name in TARGETS:
-        X, _, is_train = read_mixed(folder, name)
-        X_train, X_test = X[is_train], X[~is_train]
-        null = most_frequent(X_train, len(X_test))
-        rows.append(
-            {"set": name, "k": 0, "method": "most frequent", "seconds": 0.0}
-            | reconstruction_errors(X_test, X_train, null)
-        )
-        for k in COMPONENTS:
-            models = [FAMD(k)]
-            models += [
-                AutoencoderTransformer(k, device="cpu", random_state=seed)
-                for seed in range(n_seeds)
-            ]
-            for model in models:
-                start = time.process_time()
-                model.fit(X_train)
-                seconds = time.process_time() - start
-                back = model.inverse_transform(model.transform(X_test))
-                method = "FAMD" if isinstance(model, FAMD) else "skae"
-                rows.append(
-                    {"set": name, "k": k, "method": method, "seconds": seconds}
-                    | reconstruction_errors(X_test, X_train, back)
-                )
-    return _means(rows, ["set", "k", "method"])
-
-
-def classification_table(folder: Path, n_seeds: int) -> pd.DataFrame:
-    """Return the accuracy of a logistic regression on codes of test rows."""
+def codes_table(folder: Path, n_seeds: int) -> pd.DataFrame:
+    """Return results on test rows of each set, number of components and method."""
     rows = []
     for name in TARGETS:
         X, y, is_train = read_mixed(folder, name)
+        rows.append(
+            {"set": name, "k": 0, "method": "none"} | null_results(X, y, is_train)
+        )
         for k in COMPONENTS:
-            reducers = [("one-hot PCA", one_hot_pca(k)), ("FAMD", FAMD(k))]
-            reducers += [
+            models = [("one-hot PCA", one_hot_pca(k)), ("FAMD", FAMD(k))]
+            models += [
                 ("skae", AutoencoderTransformer(k, device="cpu", random_state=seed))
                 for seed in range(n_seeds)
             ]
-            for method, reducer in reducers:
-                reducer.fit(X[is_train])
-                classifier = make_pipeline(
-                    StandardScaler(), LogisticRegression(max_iter=2000)
-                ).fit(reducer.transform(X[is_train]), y[is_train])
-                accuracy = classifier.score(
-                    reducer.transform(X[~is_train]), y[~is_train]
-                )
-                rows.append({"set": name, "k": k, method: accuracy})
-    return _means(rows, ["set", "k"])
+            for method, model in models:
+                cell = {"set": name, "k": k, "method": method}
+                rows.append(cell | results(model, X, y, is_train))
+    return _means(rows, ["set", "k", "method"])
+
+
+def results(model, X: pd.DataFrame, y: pd.Series, is_train: pd.Series) -> dict:
+    """Return errors, accuracy on codes and CPU seconds of `fit` of a model."""
+    start = time.process_time()
+    model.fit(X[is_train])
+    seconds = time.process_time() - start
+    codes = model.transform(X[~is_train])
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    classifier.fit(model.transform(X[is_train]), y[is_train])
+    accuracy = {"target": classifier.score(codes, y[~is_train]), "seconds": seconds}
+    if isinstance(model, Pipeline):  # one-hot encoding of imputed values has no inverse
+        return accuracy
+    back = model.inverse_transform(codes)
+    return reconstruction_errors(X[~is_train], X[is_train], back) | accuracy
+
+
+def null_results(X: pd.DataFrame, y: pd.Series, is_train: pd.Series) -> dict:
+    """Return the results of means and most frequent values."""
+    numbers, categories = numbers_and_categories(X)
+    X_train, X_test = X[is_train], X[~is_train]
+    values = X_train[numbers].mean().to_dict()
+    values |= {name: X_train[name].mode()[0] for name in categories}
+    back = pd.DataFrame([values] * len(X_test))
+    target = (y[~is_train] == y[is_train].mode()[0]).mean()
+    return reconstruction_errors(X_test, X_train, back) | {"target": target}
 
 
 class Ordinal(OneHot):
@@ -400,10 +385,8 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", ConvergenceWarning)
     with threadpool_limits(1):
-        if "reconstruction" in arguments.tables:
-            print(reconstruction_table(arguments.data, n_seeds).round(3).to_string())
-        if "classification" in arguments.tables:
-            print(classification_table(arguments.data, n_seeds).round(3).to_string())
+        if "codes" in arguments.tables:
+            print(codes_table(arguments.data, n_seeds).round(3).to_string())
         if "imputation" in arguments.tables:
             print_imputation(imputation_table(arguments.data, n_seeds, sets))
 
