@@ -17,7 +17,12 @@ from skae._sklearn import (
 )
 from skae._torch import draw_seed
 from skae._transformer import AutoencoderTransformer
-from skae.data._frames import has_only_numbers, is_frame, is_missing
+from skae.data._frames import (
+    has_only_numbers,
+    hide_one_value,
+    is_frame,
+    is_missing,
+)
 
 HIDDEN = 0.2  # of the values, if none is missing in `fit`
 
@@ -166,7 +171,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         autoencoder = self._autoencoder(missing.shape[1])
         self.autoencoder_ = autoencoder
         if is_table:
-            autoencoder.fit(safe_indexing(rows, np.flatnonzero(present)))
+            self._fit_table(safe_indexing(rows, np.flatnonzero(present)))
         elif rows.size:
             self._fit_numbers(self.scaler_.transform(rows))
         self.n_iter_ = getattr(autoencoder, "n_iter_", 0)
@@ -199,6 +204,13 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         if self.random_state is not None:
             autoencoder.set_params(random_state=draw_seed(self.random_state))
         return autoencoder
+
+    def _fit_table(self, rows) -> None:
+        """Fit the autoencoder to a table of mixed columns."""
+        if not is_missing(rows).any():
+            # Training hides further values, as values may be missing later.
+            rows = hide_one_value(rows)
+        self.autoencoder_.fit(rows)
 
     def _fit_numbers(self, rows) -> None:
         """Fit the autoencoder to standardized numbers."""
