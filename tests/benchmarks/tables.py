@@ -252,14 +252,14 @@ def impute(imputer, gaps: pd.DataFrame) -> pd.DataFrame:
     return encoding.inverse_transform(filled)
 
 
-def imputers(seed: int) -> dict:
+def imputers(seed: int, n_trees: int, n_rounds: int) -> dict:
     """Return the imputers."""
-    trees = ExtraTreesRegressor(n_estimators=10, random_state=seed)
+    trees = ExtraTreesRegressor(n_estimators=n_trees, random_state=seed)
     return {
         "mean": SimpleImputer(),
         "KNN": KNNImputer(),
         "ridge": IterativeImputer(random_state=seed),
-        "trees": IterativeImputer(trees, max_iter=5, random_state=seed),
+        "trees": IterativeImputer(trees, max_iter=n_rounds, random_state=seed),
         "skae": AutoencoderImputer(random_state=seed),
     }
 
@@ -315,7 +315,7 @@ def imputation_errors(X, filled, hidden) -> dict[str, float]:
     return errors
 
 
-def imputation_table(folder: Path, n_seeds: int, names) -> pd.DataFrame:
+def imputation_table(folder: Path, n_seeds: int, names, sizes) -> pd.DataFrame:
     """Return errors and seconds of each set, way of hiding and method."""
     rows = []
     for name, X in complete_sets(folder):
@@ -323,7 +323,7 @@ def imputation_table(folder: Path, n_seeds: int, names) -> pd.DataFrame:
             for seed in range(n_seeds):
                 hidden = hide(X, mechanism, rate, seed)
                 gaps = X.mask(hidden)
-                for method, imputer in imputers(seed).items():
+                for method, imputer in imputers(seed, *sizes).items():
                     start = time.process_time()
                     filled = impute(imputer, gaps)
                     seconds = time.process_time() - start
@@ -377,9 +377,12 @@ def main() -> None:
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
     parser.add_argument("--sets", nargs="+", help="sets in which values are imputed")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--trees", type=int, default=10, help="number of extra-trees")
+    parser.add_argument("--rounds", type=int, default=5, help="max_iter with trees")
     parser.add_argument("--quick", action="store_true", help="one seed, three sets")
     arguments = parser.parse_args()
     sets, n_seeds = arguments.sets, arguments.seeds
+    sizes = arguments.trees, arguments.rounds
     if arguments.quick:
         sets, n_seeds = sets or ["iris", "wine", "penguins"], 1
     torch.set_num_threads(1)
@@ -388,7 +391,7 @@ def main() -> None:
         if "codes" in arguments.tables:
             print(codes_table(arguments.data, n_seeds).round(3).to_string())
         if "imputation" in arguments.tables:
-            print_imputation(imputation_table(arguments.data, n_seeds, sets))
+            print_imputation(imputation_table(arguments.data, n_seeds, sets, sizes))
 
 
 if __name__ == "__main__":
