@@ -17,7 +17,13 @@ from skae._sklearn import (
 )
 from skae._torch import draw_seed
 from skae._transformer import AutoencoderTransformer
-from skae.data._frames import choose_rows, has_only_numbers, is_frame, is_missing
+from skae.data._frames import (
+    choose_rows,
+    has_only_numbers,
+    hide_one_value,
+    is_frame,
+    is_missing,
+)
 from skae.regularizers._variational import Variational
 
 HIDDEN = 0.2  # of the values, if none is missing in `fit`
@@ -186,7 +192,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         self.autoencoder_ = autoencoder
         if is_table:
             rows = safe_indexing(rows, np.flatnonzero(present))
-            autoencoder.fit(rows)
+            self._fit_table(rows)
         elif rows.size:
             rows = self.scaler_.transform(rows)
             self._fit_numbers(rows)
@@ -235,6 +241,13 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         if self.random_state is not None:
             autoencoder.set_params(random_state=draw_seed(self.random_state))
         return autoencoder
+
+    def _fit_table(self, rows) -> None:
+        """Fit the autoencoder to a table of mixed columns."""
+        if not is_missing(rows).any():
+            # Training hides further values, as values may be missing later.
+            rows = hide_one_value(rows)
+        self.autoencoder_.fit(rows)
 
     def _fit_numbers(self, rows) -> None:
         """Fit the autoencoder to standardized numbers."""

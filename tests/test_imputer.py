@@ -153,6 +153,23 @@ def test_rows_that_are_complete_in_fit_may_be_incomplete_later():
     assert np.isfinite(filled).all()
 
 
+@pytest.mark.parametrize("library", [pd, pl])
+def test_values_are_hidden_in_training_if_a_table_is_complete(library):
+    columns = {f"x{i}": LATENT * (i + 1) for i in range(2)}
+    letters = np.where(LATENT > 0, "a", "b")
+    frame = library.DataFrame(
+        {"n": np.rint(10 * LATENT).astype(int), **columns, "letter": letters}
+    )
+    fitted = AutoencoderImputer(quick(1, max_iter=20), random_state=0).fit(frame)
+    x1 = [None if i % 2 else value for i, value in enumerate(columns["x1"])]
+    gaps = library.DataFrame({name: frame[name] for name in frame.columns} | {"x1": x1})
+    filled = fitted.transform(gaps)
+    assert list(filled["letter"]) == letters.tolist()
+    assert filled["n"].dtype == frame["n"].dtype
+    errors = np.asarray(filled["x1"]) - columns["x1"]
+    assert np.sqrt(np.square(errors).mean()) < 0.15 * columns["x1"].std()
+
+
 def test_a_row_without_values_is_filled_with_means():
     fitted = imputer().fit(NUMBERS)
     rows = np.vstack([NUMBERS[:2], np.full((1, 4), np.nan)])

@@ -241,6 +241,29 @@ def _is_missing_polars(series):
     return missing
 
 
+def hide_one_value(X):
+    """Return a copy of a frame without missing values, in which one is missing.
+
+    The value occurs in several rows, and the types are those of X. Without a column
+    that can hold missing values, X itself is returned.
+    """
+    for i, raw in enumerate(read_columns(X)):
+        repeated = np.flatnonzero(pd.Series(raw.values).duplicated())
+        if not len(repeated):
+            continue
+        kept = np.arange(len(raw.values)) != repeated[0]
+        if is_polars_df(X):
+            column = X.to_series(i)
+            nothing = column.clear(len(column))
+            return X.with_columns(column.zip_with(type(column)(kept), nothing))
+        column = X.iloc[:, i].where(kept)
+        if column.dtype == X.dtypes.iloc[i]:
+            hidden = X.copy()
+            hidden.isetitem(i, column)
+            return hidden
+    return X
+
+
 def fill_missing(X, decoded):
     """Return a copy of X with decoded values in place of the missing ones.
 
