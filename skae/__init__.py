@@ -3,8 +3,12 @@
 from skae._imputer import AutoencoderImputer
 from skae._transformer import AutoencoderTransformer
 from skae._version import __version__
+from skae.displays._codes import CodeDisplay
 from skae.displays._explained_variance import ExplainedVarianceDisplay
 from skae.displays._loss_curve import LossCurveDisplay
+from skae.displays._outlier import OutlierDisplay
+from skae.displays._reconstruction import ReconstructionDisplay
+from skae.displays._traversal import TraversalDisplay
 from skae.losses import CrossEntropy
 from skae.metrics import cross_val_reconstruction_error, reconstruction_r2
 from skae.networks import MLP, Conv, Modules, Network, Recurrent
@@ -27,6 +31,7 @@ __all__ = [
     "Adversarial",
     "AutoencoderImputer",
     "AutoencoderTransformer",
+    "CodeDisplay",
     "Contractive",
     "Conv",
     "CrossEntropy",
@@ -38,11 +43,14 @@ __all__ = [
     "Network",
     "Noise",
     "Ordered",
+    "OutlierDisplay",
+    "ReconstructionDisplay",
     "Recurrent",
     "Regularizer",
     "Sparse",
     "SwapNoise",
     "TopK",
+    "TraversalDisplay",
     "Variational",
     "__version__",
     "cross_val_reconstruction_error",

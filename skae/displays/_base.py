@@ -164,8 +164,8 @@ def shape_of_images(rows: np.ndarray, image_shape) -> tuple | None:
     shape = (1, *shape) if len(shape) == 2 else shape
     if len(shape) != 3 or np.prod(shape) != np.prod(rows.shape[1:]):
         raise ValueError(
-            f"Got image_shape={image_shape} for rows of shape {rows.shape[1:]}. Expected "
-            "(height, width) or (channels, height, width) with as many values."
+            f"Got image_shape={image_shape} for rows of shape {rows.shape[1:]}. "
+            "Expected (height, width) or (channels, height, width) of as many values."
         )
     if shape[0] not in (1, 3):
         raise ValueError(f"Got images of {shape[0]} channels, expected 1 or 3.")

@@ -61,8 +61,8 @@ class ExplainedVarianceDisplay:
     A share is `1 - sum((X - reconstruction)**2) / sum((X - X.mean(axis=0))**2)`, in the
     unit of X and for every loss. The first components of a code reconstruct a row with
     all others at zero. This is a curve for models whose components are ordered: those
-    with the regularizer :class:`Ordered`, or with a float as `n_components` and no other
-    regularizer, and models that are PCA. The components of other models are trained to
+    with the regularizer :class:`Ordered`, or with a float as `n_components` and no
+    other regularizer, and models that are PCA. The components of other models are trained to
     be used together, so only all of them are drawn, as a point.
 
     PCA is fitted to X itself: no linear model explains more of these rows. The curve
