@@ -67,7 +67,7 @@ class CodeDisplay:
         The legend of categories.
 
     colorbar_ : matplotlib Colorbar or None
-        The color bar of numbers. Its range excludes the 1 % smallest and largest values.
+        The color bar of numbers. Its range excludes the smallest and the largest 1 %.
 
     See Also
     --------
@@ -227,8 +227,8 @@ class CodeDisplay:
         k = codes.shape[1]
         if len(components) < 2 or not all(-k <= i < k for i in components):
             raise ValueError(
-                f"Got components={self.components!r} for codes of {k} columns. Expected "
-                f"two or more positions from 0 to {k - 1}."
+                f"Got components={self.components!r} for codes of {k} columns. "
+                f"Expected two or more positions from 0 to {k - 1}."
             )
         check_consistent_length(codes, self.y)
         return self

@@ -62,8 +62,8 @@ class ExplainedVarianceDisplay:
     unit of X and for every loss. The first components of a code reconstruct a row with
     all others at zero. This is a curve for models whose components are ordered: those
     with the regularizer :class:`Ordered`, or with a float as `n_components` and no
-    other regularizer, and models that are PCA. The components of other models are trained to
-    be used together, so only all of them are drawn, as a point.
+    other regularizer, and models that are PCA. The components of other models are
+    trained to be used together, so only all of them are drawn, as a point.
 
     PCA is fitted to X itself: no linear model explains more of these rows. The curve
     ends where PCA explains as much as the estimator.
