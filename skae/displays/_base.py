@@ -152,8 +152,13 @@ def errors_of(estimator, X, rows, reconstructions) -> tuple[np.ndarray, str]:
     """
     if hasattr(estimator, "reconstruction_error"):
         return estimator.reconstruction_error(X), name_of_loss(estimator)
-    axes = tuple(range(1, rows.ndim))
-    return np.nanmean(np.square(rows - reconstructions), axis=axes), "squared error"
+    return mean_squared_errors(rows, reconstructions), "squared error"
+
+
+def mean_squared_errors(rows: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
+    """Return the mean squared error of each row, of values that are not NaN."""
+    squares = np.square(rows - reconstructions).reshape(len(rows), -1)
+    return np.nanmean(squares, axis=1)
 
 
 def shape_of_images(rows: np.ndarray, image_shape) -> tuple | None:

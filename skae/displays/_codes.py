@@ -18,7 +18,12 @@ from skae.displays._base import (
 )
 from skae.metrics import as_dense
 
-MAX_LEVELS = 10  # that colors can distinguish
+# Those of matplotlib, with black in place of gray, which is for other values.
+COLORS = (
+    *("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd"),
+    *("#8c564b", "#e377c2", "#000000", "#bcbd22", "#17becf"),
+)
+MAX_LEVELS = len(COLORS)
 COLOR_CONSTRAINTS = {"color": [StrOptions({"y", "error"})]}
 
 
@@ -203,7 +208,7 @@ class CodeDisplay:
         self.ax_, self.figure_ = self.axes_[0, 0], self.axes_[0, 0].figure
         levels = None if self.y is None else levels_of(self.y)
         style = style_of_points(self.y, levels) | {
-            "s": float(np.clip(4000 / len(self.codes), 4, 20)),
+            "s": float(np.clip(6000 / len(self.codes), 6, 24)),
             "linewidths": 0,
         }
         self.scatters_ = [
@@ -251,6 +256,9 @@ class CodeDisplay:
         names = self.component_names
         return f"component {component if names is None else names[component]}"
 
+    def _label(self):
+        return "y" if self.y_name is None else self.y_name
+
     def _draw_legend(self, levels):
         """Draw a legend at the right of a map, or in the free corner of pairs."""
         from matplotlib.lines import Line2D
@@ -263,7 +271,7 @@ class CodeDisplay:
         ]
         if len(levels) < len(colors):
             handles.append(Line2D([], [], color=GRAY, label="other", **dot))
-        style = {"handles": handles, "title": self.y_name}
+        style = {"handles": handles, "title": self._label()}
         if len(self.axes_) > 1:
             return self.axes_[0, -1].legend(loc="upper right", **style)
         place = {"loc": "center left", "bbox_to_anchor": (1, 0.5), "frameon": False}
@@ -271,11 +279,8 @@ class CodeDisplay:
 
     def _draw_colorbar(self):
         axes = self.axes_[np.tril_indices(len(self.axes_))]
-        label = "y" if self.y_name is None else self.y_name
-        style = {"ax": list(axes), "label": label, "extend": "both"}
-        colorbar = self.figure_.colorbar(self.scatters_[0], **style)
-        colorbar.solids.set_alpha(1)
-        return colorbar
+        style = {"ax": list(axes), "label": self._label(), "extend": "both"}
+        return self.figure_.colorbar(self.scatters_[0], **style)
 
 
 def reconstruction_errors(estimator, X, codes) -> tuple[np.ndarray, str]:
@@ -320,17 +325,17 @@ def style_of_points(y, levels) -> dict:
     from matplotlib.colors import ListedColormap
 
     if y is None:
-        return {"color": colormaps["tab10"].colors[0], "alpha": 0.7}
+        return {"color": COLORS[0], "alpha": 0.7}
     values = pd.Series(np.asarray(y))
     if levels is None:
         low, high = np.nanpercentile(values, [1, 99])
         bad = colormaps["viridis"].with_extremes(bad=GRAY)
-        style = {"c": values, "vmin": low, "vmax": high, "cmap": bad, "alpha": 0.8}
+        style = {"c": values, "vmin": low, "vmax": high, "cmap": bad}
         return style | {"plotnonfinite": True}
     # Values without a color are -1, and then the last color, gray.
     position = pd.Categorical(values, categories=levels).codes.astype(int)
     position[position < 0] = len(levels)
-    colors = list(colormaps["tab10"].colors[: len(levels)])
+    colors = list(COLORS[: len(levels)])
     colors += [GRAY] if (position == len(levels)).any() else []
     cmap = ListedColormap(colors)
     limits = {"vmin": -0.5, "vmax": len(colors) - 0.5}

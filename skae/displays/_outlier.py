@@ -157,13 +157,11 @@ class OutlierDisplay:
         height = self.ax_.get_xaxis_transform()
         mark = {"linestyle": "none", "marker": "|", "transform": height}
         self.rug_ = [
-            self.ax_.plot(
-                scores, np.full(len(scores), -0.02), color=color, clip_on=False, **mark
-            )[0]
+            self.ax_.plot(scores, np.full(len(scores), 0.015), color=color, **mark)[0]
             for scores, color in below
         ]
         n_below = sum(len(scores) for scores, _ in below)
-        label = f"threshold: {n_below} of {len(self.scores)} rows below"
+        label = f"threshold: {n_below} of {len(self.scores)} rows below (marked)"
         style = {"color": "black", "linestyle": "--", "label": label}
         self.threshold_line_ = self.ax_.axvline(self.threshold, **style)
         self.ax_.set(xlabel="score (lower is more abnormal)", ylabel="number of rows")

@@ -17,6 +17,7 @@ from skae.displays._base import (
     draw_picture,
     errors_of,
     import_pyplot,
+    mean_squared_errors,
     name_of,
     names_of_features,
     set_figure_title,
@@ -135,7 +136,7 @@ class ReconstructionDisplay:
         standardize : bool, default=False
             Whether to draw values minus the mean, and divided by the standard
             deviation, of their column over all rows of X: for tables of columns in
-            different units.
+            different units. The error is then the mean squared error of these values.
 
         ax : matplotlib Axes or array of Axes, default=None
             Axes to draw on, which are divided. If None, a new figure is created.
@@ -158,7 +159,8 @@ class ReconstructionDisplay:
         if standardize:
             center, spread = moments(as_numbers(X))
             rows, back = (rows - center) / spread, (back - center) / spread
-            unit = "standardized value"
+            errors = mean_squared_errors(rows, back)
+            unit, error_name = "standardized value", "standardized squared error"
         display = cls(
             rows=rows,
             reconstructions=back,
@@ -191,16 +193,17 @@ class ReconstructionDisplay:
         shape = shape_of_images(self.rows, self.image_shape)
         if shape is None:
             self._plot_lines(ax)
+            self._draw_legend(ax)
         else:
             self._plot_images(ax, shape, cmap)
         self.ax_, self.figure_ = self.axes_[0, 0], self.axes_[0, 0].figure
-        title = f"Rows and their reconstructions: {self.error_name} of each"
+        title = f"Rows and their reconstructions, with {self.error_name}"
         set_figure_title(ax, self.axes_, title)
         return self
 
     def _plot_images(self, ax, shape, cmap):
         n = len(self.rows)
-        height = 1.0 + 2 * min(6.0 / n * shape[1] / shape[2], 2.5)
+        height = 0.9 + 2 * min(5.8 / n * shape[1] / shape[2], 2.5)
         self.axes_ = axes_grid(ax, name_of(self, "plot"), (2, n), height)
         limits = np.nanmin(self.rows), np.nanmax(self.rows)
         for line, rows, artists in (
@@ -236,12 +239,10 @@ class ReconstructionDisplay:
         self._label_lines()
 
     def _label_lines(self):
-        """Label the left and the lowest axes, and draw a legend in the first ones."""
+        """Label the lowest axes, and those at the middle of the left side."""
         n = len(self.rows)
         for i, axes in enumerate(self.axes_.flat[:n]):
             is_lowest = i + self.axes_.shape[1] >= n
-            if i % self.axes_.shape[1] == 0:
-                axes.set_ylabel(self.unit)
             if self._has_names():
                 names = self.feature_names if is_lowest else []
                 axes.set_xticks(range(self.rows.shape[1]))
@@ -252,7 +253,17 @@ class ReconstructionDisplay:
                 )
             elif is_lowest:
                 axes.set_xlabel("feature" if self.rows.ndim == 2 else "step")
-        self.axes_.flat[0].legend(fontsize="small")
+        self.axes_[len(self.axes_) // 2, 0].set_ylabel(self.unit)
+
+    def _draw_legend(self, ax):
+        """Draw a legend below a new figure, or in the first of given axes."""
+        first = self.axes_.flat[0]
+        if ax is None:
+            handles = [self.lines_[0][0], self.reconstructed_lines_[0][0]]
+            place = {"loc": "outside lower center", "ncols": 2, "frameon": False}
+            first.figure.legend(handles=handles, **place)
+        else:
+            first.legend(fontsize="small")
 
     def _has_names(self):
         n_features = self.rows.shape[1]

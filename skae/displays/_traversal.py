@@ -254,7 +254,7 @@ class TraversalDisplay:
             axes.set_yticks([])
         self.axes_[0, 0].set_yticks(range(len(names)), names, fontsize="small")
         self.axes_[0, n_shown // 2].set_xlabel("quantile of the component")
-        label = "difference from the mean (standard deviations)"
+        label = "standard deviations from the mean"
         self.colorbar_ = self.axes_[0, 0].figure.colorbar(
             self.images_[0], ax=list(self.axes_[0]), label=label
         )
