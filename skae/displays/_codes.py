@@ -1,5 +1,7 @@
 """`CodeDisplay`: a map of the codes, or maps of pairs of components."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from sklearn.utils import check_consistent_length
@@ -264,7 +266,7 @@ class CodeDisplay:
         from matplotlib.lines import Line2D
 
         colors = self.scatters_[0].get_cmap().colors
-        dot = {"linestyle": "none", "marker": "o", "markersize": 5}
+        dot: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 5}
         handles = [
             Line2D([], [], color=color, label=str(level), **dot)
             for level, color in zip(levels, colors, strict=False)

@@ -36,7 +36,7 @@ class OutlierDisplay:
         True labels: -1 for outliers and 1 for inliers.
 
     feature_scores : ndarray of shape (n_samples, n_features) or None, default=None
-        What each column contributes to the score of a row.
+        What each column contributes to the score of a row; higher is more abnormal.
 
     feature_names : array-like of str or None, default=None
         Names of the columns, by default their positions.
@@ -204,7 +204,9 @@ class OutlierDisplay:
         self.ax_.invert_yaxis()
         label = "outlier" if self.scores[row] < self.threshold else "inlier"
         title = f"Row {row}: score {self.scores[row]:.3g}, {label}"
-        self.ax_.set(xlabel="contribution to the score", title=title)
+        self.ax_.set(
+            xlabel="score of the column (higher is more abnormal)", title=title
+        )
         clear_spines(self.ax_)
         return self
 

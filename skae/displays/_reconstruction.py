@@ -1,6 +1,7 @@
 """`ReconstructionDisplay`: rows or images beside their reconstructions."""
 
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 from sklearn.utils import check_scalar
@@ -283,7 +284,7 @@ def draw_row(ax, row: np.ndarray, color: str, label: str, linestyle: str) -> lis
         row = row.reshape(-1)
     if row.ndim == 2 and row.shape[0] < row.shape[1]:
         row = row.T  # channels first
-    style = {"color": color, "linestyle": linestyle}
+    style: dict[str, Any] = {"color": color, "linestyle": linestyle}
     style |= {"marker": ".", "markersize": 4} if len(row) <= MAX_NAMES else {}
     lines = ax.plot(row, **style)
     lines[0].set_label(label)
