@@ -335,7 +335,7 @@ def style_of_points(y, levels) -> dict:
         style = {"c": values, "vmin": low, "vmax": high, "cmap": bad}
         return style | {"plotnonfinite": True}
     # Values without a color are -1, and then the last color, gray.
-    position = pd.Categorical(values, categories=levels).codes.astype(int)
+    position = pd.Index(levels).get_indexer(values)
     position[position < 0] = len(levels)
     colors = list(COLORS[: len(levels)])
     colors += [GRAY] if (position == len(levels)).any() else []

@@ -203,10 +203,8 @@ class OutlierDisplay:
         self.ax_.set_yticks(np.arange(len(largest)), names[largest])
         self.ax_.invert_yaxis()
         label = "outlier" if self.scores[row] < self.threshold else "inlier"
-        title = f"Row {row}: score {self.scores[row]:.3g}, {label}"
-        self.ax_.set(
-            xlabel="score of the column (higher is more abnormal)", title=title
-        )
+        self.ax_.set_title(f"Row {row}: score {self.scores[row]:.3g}, {label}")
+        self.ax_.set_xlabel("score of the column (higher is more abnormal)")
         clear_spines(self.ax_)
         return self
 

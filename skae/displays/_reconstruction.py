@@ -204,7 +204,7 @@ class ReconstructionDisplay:
 
     def _plot_images(self, ax, shape, cmap):
         n = len(self.rows)
-        height = 0.9 + 2 * min(5.8 / n * shape[1] / shape[2], 2.5)
+        height = 0.9 + 2 * min(5.0 / n * shape[1] / shape[2], 2.5)
         self.axes_ = axes_grid(ax, name_of(self, "plot"), (2, n), height)
         limits = np.nanmin(self.rows), np.nanmax(self.rows)
         for line, rows, artists in (
@@ -216,8 +216,10 @@ class ReconstructionDisplay:
             artists += [draw_picture(axes, picture, cmap) for axes, picture in pairs]
         for axes, error in zip(self.axes_[0], self.errors, strict=True):
             axes.set_title(f"{error:.3g}", fontsize="medium")
-        self.axes_[0, 0].set_ylabel("row")
-        self.axes_[1, 0].set_ylabel("reconstruction")
+        style = {"rotation": 0, "horizontalalignment": "right"}
+        style |= {"verticalalignment": "center"}
+        self.axes_[0, 0].set_ylabel("row", **style)
+        self.axes_[1, 0].set_ylabel("reconstruction", **style)
 
     def _plot_lines(self, ax):
         n_lines = (len(self.rows) + 1) // 2
