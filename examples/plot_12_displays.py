@@ -36,9 +36,9 @@ model = AutoencoderTransformer(4, random_state=0).fit(X_train)
 # Training
 # --------
 #
-# The validation loss starts near the loss of PCA and falls far below it. Where it is
-# lowest, the epoch is kept and training continues on all rows. The training loss falls
-# further than the validation loss: the model fits its training rows better than others.
+# The validation loss starts near the loss of PCA and falls to less than half of it. The
+# model of the epoch where it is lowest is trained further on all rows. After 20 epochs,
+# the training loss falls faster than the validation loss: the model begins to overfit.
 
 LossCurveDisplay.from_estimator(model)
 plt.show()
@@ -48,7 +48,7 @@ plt.show()
 # ---------------
 #
 # The upper line shows test images, the lower one their reconstructions, and the titles
-# the errors. Errors are largest for unusual handwriting.
+# the errors. The second and the seventh image are unusual, and have the largest errors.
 
 ReconstructionDisplay.from_estimator(model, X_test, n_rows=8, image_shape=(8, 8))
 plt.show()
@@ -75,8 +75,8 @@ CodeDisplay.from_estimator(model, X_test, y_test, components=(0, 1, 2))
 plt.show()
 
 # %%
-# Codes can also be colored by the error of their rows. Here, the errors are small at the
-# edge, where each group has images of one digit, and large in the middle.
+# Codes can also be colored by the error of their rows. Here, the errors of the groups
+# at the edge are small, and those in the middle, where digits overlap, are larger.
 
 CodeDisplay.from_estimator(model, X_test, color="error")
 plt.show()
@@ -102,8 +102,8 @@ plt.show()
 # ------------------------
 #
 # With the regularizer :class:`~skae.Ordered`, the first components can be used without
-# the others, so they have a curve. PCA is fitted to the test images themselves; it needs
-# more components for the same share of variance.
+# the others, so they have a curve. PCA is fitted to the test images themselves, and
+# needs 20 components for the share of variance that the 12 of the autoencoder explain.
 
 ordered = AutoencoderTransformer(12, regularizer=Ordered(), random_state=0)
 ExplainedVarianceDisplay.from_estimator(ordered.fit(X_train), X_test)
@@ -114,7 +114,8 @@ plt.show()
 # --------
 #
 # A histogram of the scores of any outlier detector, with its threshold. Malignant
-# tumors are labeled as outliers here. Rows below the threshold are marked at the bottom.
+# tumors are labeled as outliers here. Rows below the threshold are marked at the
+# bottom, so that single rows are visible.
 
 tumors = load_breast_cancer()
 y = np.where(tumors.target_names[tumors.target] == "malignant", -1, 1)

@@ -242,20 +242,20 @@ class ReconstructionDisplay:
         self._label_lines()
 
     def _label_lines(self):
-        """Label the lowest axes, and those at the middle of the left side."""
-        n = len(self.rows)
+        """Set equal limits of all axes, and label those at the edges."""
+        n, n_columns = len(self.rows), self.axes_.shape[1]
+        values = np.concatenate([self.rows.ravel(), self.reconstructions.ravel()])
+        margin = 0.05 * (np.nanmax(values) - np.nanmin(values)) or 1.0
+        limits = np.nanmin(values) - margin, np.nanmax(values) + margin
         for i, axes in enumerate(self.axes_.flat[:n]):
-            is_lowest = i + self.axes_.shape[1] >= n
+            is_lowest, is_left = i + n_columns >= n, i % n_columns == 0
+            axes.set_ylim(limits)
             if self._has_names():
-                names = self.feature_names if is_lowest else []
-                axes.set_xticks(range(self.rows.shape[1]))
-                axes.set_xticklabels(
-                    names if is_lowest else [""] * self.rows.shape[1],
-                    rotation=90,
-                    fontsize="small",
-                )
+                names = self.feature_names
+                axes.set_xticks(range(len(names)), names, rotation=90, fontsize="small")
             elif is_lowest:
                 axes.set_xlabel("feature" if self.rows.ndim == 2 else "step")
+            axes.tick_params(labelbottom=is_lowest, labelleft=is_left)
         self.axes_[len(self.axes_) // 2, 0].set_ylabel(self.unit)
 
     def _draw_legend(self, ax):
