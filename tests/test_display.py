@@ -474,6 +474,18 @@ def test_a_series_has_a_line_for_each_feature(shape):
     assert display.axes_[-1, 0].get_xlabel() == "step"
 
 
+def test_series_of_different_lengths_have_equal_axes():
+    series = np.random.default_rng(0).standard_normal((30, 12, 1))
+    series[0, 5:] = np.nan
+    display = ReconstructionDisplay.from_estimator(quick(3).fit(series), series)
+    limits = {(ax.get_xlim(), ax.get_ylim()) for ax in display.axes_.flat}
+    assert len(limits) == 1
+    (low, high), _ = limits.pop()
+    assert low < 0
+    assert high > 11
+    assert_array_equal(display.lines_[0][0].get_ydata(), series[0, :, 0])
+
+
 def test_names_of_columns_are_drawn():
     frame = pd.DataFrame(X).rename(columns=lambda i: f"column {i}")
     display = ReconstructionDisplay.from_estimator(quick(2).fit(frame), frame)

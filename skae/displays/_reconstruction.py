@@ -247,9 +247,12 @@ class ReconstructionDisplay:
         values = np.concatenate([self.rows.ravel(), self.reconstructions.ravel()])
         margin = 0.05 * (np.nanmax(values) - np.nanmin(values)) or 1.0
         limits = np.nanmin(values) - margin, np.nanmax(values) + margin
+        # The ends of padded series differ.
+        n_steps = max(self.rows.shape[1:])
+        margin_x = 0.05 * max(n_steps - 1, 1)
         for i, axes in enumerate(self.axes_.flat[:n]):
             is_lowest, is_left = i + n_columns >= n, i % n_columns == 0
-            axes.set_ylim(limits)
+            axes.set(xlim=(-margin_x, n_steps - 1 + margin_x), ylim=limits)
             if self._has_names():
                 names = self.feature_names
                 axes.set_xticks(range(len(names)), names, rotation=90, fontsize="small")
