@@ -3,6 +3,7 @@
 import sys
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -28,7 +29,7 @@ from skae import (
     TraversalDisplay,
 )
 
-plt = pytest.importorskip("matplotlib.pyplot")
+mpl.use("Agg")  # which opens no windows
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.thread_unsafe(reason="matplotlib has global state"),

@@ -5,7 +5,7 @@ from sklearn.pipeline import Pipeline
 
 from skae.metrics import as_dense
 
-# Colors that can be told apart with any color vision (Okabe and Ito 2008).
+# Colors that people with color blindness can distinguish (Okabe and Ito 2008).
 BLUE, ORANGE, GREEN, PURPLE, GRAY = (
     "#0072b2",
     "#d55e00",
