@@ -22,7 +22,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from skae import MLP, AutoencoderTransformer, Recurrent
+from skae import MLP, AutoencoderTransformer, ReconstructionDisplay, Recurrent
 
 
 def cylinder_bell_funnel(n=900, length=48, seed=0):
@@ -118,25 +118,13 @@ def cut(series):
 
 C_train, C_test = cut(X_train), cut(X_test)
 model = AutoencoderTransformer(9, random_state=0).fit(C_train)
-back = model.inverse_transform(model.transform(C_test))
 
 chosen = [np.flatnonzero(y_test == label)[:2] for label in np.unique(y_test)]
 chosen = np.concatenate(chosen)
-figure, axes = plt.subplots(
-    len(chosen) // 2,
-    2,
-    figsize=(9, 5.4),
-    sharex=True,
-    sharey=True,
-    layout="constrained",
-)
-for ax, row in zip(axes.flat, chosen, strict=True):
-    ax.plot(C_test[row], color="0.6", label="series")
-    ax.plot(back[row], color="C3", label="reconstruction")
+display = ReconstructionDisplay.from_estimator(model, C_test[chosen])
+for ax, row in zip(display.axes_.flat, chosen, strict=True):
     ax.set_title(names[y_test[row]], fontsize="medium")
-axes.flat[0].legend(loc="upper right", fontsize="small")
-figure.supxlabel("step")
-figure.suptitle("Test series of different lengths, reconstructed from 9 components")
+display.figure_.suptitle("Test series of different lengths, from 9 components")
 plt.show()
 
 # %%

@@ -31,6 +31,7 @@ LAYERS = [
     "_transformer",
     "_imputer",
     "metrics",
+    "displays",
     "__init__",
 ]
 FORBIDDEN = {"eval", "exec", "__import__", "importlib", "pickle", "load", "save"}

@@ -15,7 +15,7 @@ CLASSES = [cls for cls in map(skae.__dict__.get, skae.__all__) if inspect.isclas
 METHODS = [
     f"{cls.__name__}.{name}"
     for cls in CLASSES
-    for name, method in inspect.getmembers(cls, inspect.isfunction)
+    for name, method in inspect.getmembers(cls, inspect.isroutine)
     if not name.startswith("_") and method.__module__.startswith("skae")
 ]
 DEFAULT = re.compile(r"default=(?P<value>.+)$", re.DOTALL)

@@ -1,0 +1,658 @@
+"""What displays draw: the data of their artists, not pixels."""
+
+import sys
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from parts import quick
+from runs import curve
+from sklearn.base import BaseEstimator, clone
+from sklearn.decomposition import PCA
+from sklearn.ensemble import IsolationForest
+from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import skae
+from skae import (
+    AutoencoderTransformer,
+    CodeDisplay,
+    ExplainedVarianceDisplay,
+    LossCurveDisplay,
+    Ordered,
+    OutlierDisplay,
+    ReconstructionDisplay,
+    TraversalDisplay,
+)
+
+mpl.use("Agg")  # which opens no windows
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.thread_unsafe(reason="matplotlib has global state"),
+]
+
+X = np.column_stack([curve(120), np.cos(curve(120)[:, 0])])
+N_FEATURES = X.shape[1]
+GROUPS = np.where(X[:, 0] > 0, "right", "left")
+
+
+class Detector(BaseEstimator):
+    """An outlier detector whose scores are minus the sums of squares."""
+
+    def fit(self, X, y=None):
+        self.offset_ = -3.0
+        self.feature_names_in_ = np.array([f"column {i}" for i in range(X.shape[1])])
+        return self
+
+    def feature_scores(self, X):
+        return pd.DataFrame(np.square(X))
+
+    def score_samples(self, X):
+        return -np.square(X).sum(axis=1)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return quick(3, regularizer=Ordered()).fit(X)
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    yield
+    plt.close("all")
+
+
+DISPLAYS = {
+    "LossCurve": lambda model, **kw: LossCurveDisplay.from_estimator(model, **kw),
+    "Code": lambda model, **kw: CodeDisplay.from_estimator(model, X, GROUPS, **kw),
+    "Code of pairs": lambda model, **kw: CodeDisplay.from_estimator(
+        model, X, color="error", components=(0, 1, 2), **kw
+    ),
+    "Reconstruction": lambda model, **kw: ReconstructionDisplay.from_estimator(
+        model, X, n_rows=3, **kw
+    ),
+    "Reconstruction of images": lambda model, **kw: (
+        ReconstructionDisplay.from_estimator(
+            model, X, image_shape=(2, N_FEATURES // 2), **kw
+        )
+    ),
+    "Traversal": lambda model, **kw: TraversalDisplay.from_estimator(model, X, **kw),
+    "Traversal of images": lambda model, **kw: TraversalDisplay.from_estimator(
+        model, X, image_shape=(2, N_FEATURES // 2), **kw
+    ),
+    "Outlier": lambda model, **kw: OutlierDisplay.from_estimator(
+        Detector().fit(X), X, **kw
+    ),
+    "ExplainedVariance": lambda model, **kw: ExplainedVarianceDisplay.from_estimator(
+        model, X, **kw
+    ),
+}
+GRIDS = "Code of pairs", "Reconstruction", "Traversal"
+each_display = pytest.mark.parametrize("name", DISPLAYS)
+each_class = pytest.mark.parametrize(
+    "cls",
+    [getattr(skae, name) for name in skae.__all__ if name.endswith("Display")],
+)
+
+
+def draw(name, model, **kw):
+    return DISPLAYS[name](model, **kw)
+
+
+def drawn(figure):
+    """Return the points of all lines, markers and images of a figure."""
+    arrays = [
+        artist.get_xydata()
+        if isinstance(artist, mpl.lines.Line2D)
+        else np.asarray(artist.get_array())
+        if isinstance(artist, mpl.image.AxesImage)
+        else np.asarray(artist.get_offsets())
+        for ax in figure.axes
+        for artist in [*ax.lines, *ax.images, *ax.collections]
+    ]
+    return [np.nan_to_num(array.astype(float)) for array in arrays]
+
+
+def texts(figure):
+    figure.canvas.draw()
+    return [
+        text.get_text()
+        for text in figure.findobj(mpl.text.Text)
+        if text.get_visible() and text.get_text()
+    ]
+
+
+# Properties of every display
+
+
+@each_display
+def test_every_display_draws_labels_and_a_title(name, model):
+    display = draw(name, model)
+    assert display.figure_ is display.ax_.figure
+    labels = [ax.get_xlabel() + ax.get_ylabel() for ax in display.figure_.axes]
+    assert any(labels)
+    title = display.ax_.get_title() or display.figure_.get_suptitle()
+    assert title in texts(display.figure_)
+
+
+def labels_of(ax):
+    legend = ax.get_legend()
+    labels = [ax.title, ax.xaxis.label, ax.yaxis.label]
+    return labels + ([] if legend is None else legend.get_texts())
+
+
+@each_display
+def test_all_labels_are_inside_the_figure(name, model):
+    figure = draw(name, model).figure_
+    figure.canvas.draw()
+    for label in (label for ax in figure.axes for label in labels_of(ax)):
+        box = label.get_window_extent()
+        if label.get_text():
+            assert -1 <= box.x0 <= box.x1 <= figure.bbox.width + 1, label
+            assert -1 <= box.y0 <= box.y1 <= figure.bbox.height + 1, label
+
+
+@each_display
+def test_given_axes_are_used(name, model):
+    figure, (_, ax) = plt.subplots(1, 2)
+    display = draw(name, model, ax=ax)
+    assert display.figure_ is figure
+    assert plt.get_fignums() == [figure.number]
+    box, within = display.ax_.get_position(), ax.get_position()
+    assert within.x0 - 1e-9 <= box.x0 <= box.x1 <= within.x1 + 1e-9
+
+
+@each_display
+def test_a_display_can_be_drawn_again(name, model):
+    display = draw(name, model)
+    first = display.figure_
+    assert display.plot() is display
+    assert display.figure_ is not first
+    for before, after in zip(drawn(first), drawn(display.figure_), strict=True):
+        assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_the_axes_of_a_display_can_be_used_again(name, model):
+    display = draw(name, model)
+    axes, figure = display.axes_, display.figure_
+    assert_array_equal(display.plot(ax=axes).axes_, axes)
+    assert plt.get_fignums() == [figure.number]
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_axes_that_cannot_be_divided_raise(name, model):
+    display = draw(name, model)
+    _, ax = plt.subplots()
+    display.plot(ax=ax)
+    with pytest.raises(ValueError, match="have been divided"):
+        display.plot(ax=ax)
+    with pytest.raises(ValueError, match=r"Got 9 axes, but expected"):
+        display.plot(ax=plt.subplots(3, 3)[1])
+
+
+@each_display
+def test_nothing_is_computed_when_a_display_is_drawn(name, model, monkeypatch):
+    display = draw(name, model)
+
+    def fail(*args, **kwargs):
+        raise AssertionError("computed")
+
+    for method in ("transform", "inverse_transform", "reconstruction_error", "score"):
+        monkeypatch.setattr(AutoencoderTransformer, method, fail)
+    monkeypatch.setattr(Detector, "score_samples", fail)
+    monkeypatch.setattr(Detector, "feature_scores", fail)
+    monkeypatch.setattr(PCA, "fit", fail)
+    display.plot()
+
+
+@each_display
+def test_settings_and_global_random_states_are_unchanged(name, model):
+    settings = dict(mpl.rcParams)
+    state = np.random.get_state()[1].tobytes()  # noqa: NPY002
+    draw(name, model)
+    assert dict(mpl.rcParams) == settings
+    assert np.random.get_state()[1].tobytes() == state  # noqa: NPY002
+
+
+@each_display
+def test_without_matplotlib_the_error_names_the_extra(name, model, monkeypatch):
+    display = draw(name, model)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    cls = type(display).__name__
+    with pytest.raises(ImportError, match=rf"{cls}\.plot requires .*skae\[plot\]"):
+        display.plot()
+    with pytest.raises(ImportError, match=rf"{cls}\.from_estimator requires"):
+        draw(name, model)
+
+
+@each_class
+def test_an_estimator_that_is_not_fitted_raises(cls):
+    is_outlier = cls is OutlierDisplay
+    estimator = IsolationForest() if is_outlier else AutoencoderTransformer()
+    rows = () if cls is LossCurveDisplay else (X,)
+    with pytest.raises(NotFittedError):
+        cls.from_estimator(estimator, *rows)
+
+
+@each_class
+def test_the_parameters_of_a_display_are_its_attributes(cls, model):
+    names = [name for name in DISPLAYS if cls.__name__.startswith(name)]
+    display = draw(names[0], model)
+    code = cls.__init__.__code__
+    params = code.co_varnames[1 : 1 + code.co_kwonlyargcount]
+    copied = cls(**{name: getattr(display, name) for name in params}).plot()
+    for before, after in zip(
+        drawn(display.figure_), drawn(copied.figure_), strict=True
+    ):
+        assert_array_equal(before, after)
+
+
+# LossCurveDisplay
+
+
+@pytest.fixture(scope="module")
+def refitted():
+    """A model with validation rows and a refit from its best epoch."""
+    rows = curve(800)
+    params = {"max_iter": 40, "early_stopping": True, "random_state": 0}
+    return rows, AutoencoderTransformer(1, **params).fit(rows)
+
+
+def test_loss_curves_are_those_of_the_estimator(refitted):
+    _, model = refitted
+    display = LossCurveDisplay.from_estimator(model)
+    epochs = 1 + np.arange(model.max_iter_)
+    assert_array_equal(display.line_.get_xdata(), epochs[: len(model.loss_curve_)])
+    assert_array_equal(display.line_.get_ydata(), model.loss_curve_)
+    assert_array_equal(
+        display.validation_line_.get_ydata(), model.validation_loss_curve_
+    )
+    assert_array_equal(display.refit_line_.get_ydata(), model.refit_loss_curve_)
+    assert display.refit_line_.get_xdata()[0] == model.best_iter_ + 1
+
+
+def test_the_best_epoch_is_marked(refitted):
+    _, model = refitted
+    (point,) = LossCurveDisplay.from_estimator(model).best_point_.get_xydata()
+    assert_allclose(point, [model.best_iter_, min(model.validation_loss_curve_)])
+
+
+def test_the_loss_of_pca_is_that_of_an_untrained_model(refitted):
+    rows, model = refitted
+    # Steps that are too small to leave PCA.
+    start = clone(model).set_params(learning_rate=1e-7, max_iter=2).fit(rows)
+    display = LossCurveDisplay.from_estimator(model)
+    expected = start.validation_loss_curve_[0]
+    assert display.pca_loss == pytest.approx(expected, rel=1e-4)
+    assert_allclose(display.pca_line_.get_ydata(), display.pca_loss)
+
+
+def test_a_refit_after_a_cross_validation_starts_at_the_first_epoch():
+    model = AutoencoderTransformer(1, max_iter=40, random_state=0).fit(X)
+    assert len(model.refit_loss_curve_) == model.best_iter_ > 1
+    display = LossCurveDisplay.from_estimator(model)
+    assert display.refit_line_.get_xdata()[0] == 1
+
+
+def test_a_model_that_is_pca_is_drawn_without_a_best_loss():
+    rows = np.random.default_rng(0).standard_normal((300, 10))
+    model = AutoencoderTransformer(2, random_state=0).fit(rows)
+    assert model.is_pca_
+    display = LossCurveDisplay.from_estimator(model)
+    assert "PCA is kept" in display.ax_.get_title()
+    if model.best_validation_score_ == model.pca_validation_score_:
+        assert display.pca_line_ is display.best_point_ is None
+
+
+def test_a_model_without_validation_rows_has_one_curve():
+    model = quick(2, early_stopping=False).fit(X)
+    display = LossCurveDisplay.from_estimator(model)
+    assert display.validation_line_ is display.refit_line_ is None
+    assert display.pca_line_ is display.best_point_ is None
+
+
+@pytest.mark.parametrize(
+    ("params", "label"),
+    [
+        ({}, "squared error, standardized units"),
+        ({"loss": "absolute_error"}, "absolute error, standardized units"),
+        ({"regularizer": Ordered()}, "squared error, standardized units, with penalty"),
+        ({"loss": lambda output, target: (output - target) ** 2}, "loss"),
+    ],
+)
+def test_the_axis_of_losses_has_a_unit(params, label):
+    display = LossCurveDisplay.from_estimator(quick(2, **params).fit(X))
+    assert display.ax_.get_ylabel() == label
+
+
+def test_a_pipeline_has_no_loss_curves():
+    pipeline = make_pipeline(StandardScaler(), quick(2)).fit(X)
+    with pytest.raises(TypeError, match=r"expected an AutoencoderTransformer.*\[-1\]"):
+        LossCurveDisplay.from_estimator(pipeline)
+
+
+# CodeDisplay
+
+
+def test_codes_are_drawn_at_their_positions(model):
+    codes = model.transform(X)
+    (scatter,) = CodeDisplay.from_estimator(model, X, components=(2, 0)).scatters_
+    assert_allclose(scatter.get_offsets(), codes[:, [2, 0]])
+
+
+def test_pairs_are_drawn_below_the_diagonal(model):
+    codes = model.transform(X)
+    display = CodeDisplay.from_codes(codes, components=(0, 1, 2))
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    for scatter, pair in zip(display.scatters_, pairs, strict=True):
+        assert_allclose(scatter.get_offsets(), codes[:, pair])
+    assert [ax.axison for ax in display.axes_.flat] == [True, False, True, True]
+    assert display.axes_[1, 0].get_xlabel() == "component 0"
+    assert display.axes_[0, 0].get_ylabel() == "component 1"
+
+
+@pytest.mark.parametrize(
+    ("y", "labels"),
+    [
+        (GROUPS, ["left", "right"]),
+        (GROUPS == "left", ["False", "True"]),
+        (pd.Categorical(GROUPS, categories=["right", "none", "left"]), None),
+        (np.arange(120) % 3, ["0", "1", "2"]),
+        ((np.arange(120) % 3).astype(float), ["0.0", "1.0", "2.0"]),
+        (pd.Series(GROUPS).where(np.arange(120) > 5, None), ["left", "right", "other"]),
+        ([f"{i % 11:02}" for i in range(120)], None),
+    ],
+)
+def test_categories_have_a_legend(model, y, labels):
+    display = CodeDisplay.from_estimator(model, X, y)
+    assert display.colorbar_ is None
+    shown = [text.get_text() for text in display.legend_.get_texts()]
+    if labels is None:
+        labels = ["right", "left"] if len(shown) == 2 else [*shown[:9], "other"]
+    assert shown == labels
+    (scatter,) = display.scatters_
+    scatter.update_scalarmappable()
+    colors = {tuple(color) for color in scatter.get_facecolors()}
+    assert len(colors) == len(labels)
+
+
+@pytest.mark.parametrize("y", [X[:, 0], np.arange(120)])
+def test_numbers_have_a_color_bar(model, y):
+    display = CodeDisplay.from_estimator(model, X, pd.Series(y, name="size"))
+    assert display.legend_ is None
+    assert display.colorbar_.ax.get_ylabel() == "size"
+    assert_allclose(display.scatters_[0].get_array(), y)
+    assert_allclose(display.scatters_[0].get_clim(), np.percentile(y, [1, 99]))
+
+
+def test_codes_are_colored_by_error(model):
+    display = CodeDisplay.from_estimator(model, X, color="error")
+    assert_allclose(display.y, model.reconstruction_error(X))
+    assert "squared error" in display.colorbar_.ax.get_ylabel()
+    # Other transformers have the squared error.
+    pca = PCA(2).fit(X)
+    expected = np.square(X - pca.inverse_transform(pca.transform(X))).mean(axis=1)
+    display = CodeDisplay.from_estimator(pca, X, color="error")
+    assert_allclose(display.y, expected)
+
+
+def test_names_of_components_are_those_of_the_codes(model):
+    display = CodeDisplay.from_estimator(model, X)
+    assert display.ax_.get_xlabel() == "component ae0"
+    codes = pd.DataFrame(model.transform(X), columns=["a", "b", "c"])
+    assert CodeDisplay.from_codes(codes).ax_.get_ylabel() == "component b"
+
+
+@pytest.mark.parametrize("components", [(0,), (0, 3), (0, -4)])
+def test_components_that_do_not_exist_raise(model, components):
+    with pytest.raises(ValueError, match="components="):
+        CodeDisplay.from_estimator(model, X, components=components)
+
+
+def test_invalid_colors_raise(model):
+    with pytest.raises(ValueError, match="color"):
+        CodeDisplay.from_estimator(model, X, color="red")
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        CodeDisplay.from_estimator(model, X, GROUPS[:5])
+
+
+# ReconstructionDisplay
+
+
+def test_rows_are_drawn_beside_their_reconstructions(model):
+    display = ReconstructionDisplay.from_estimator(model, X, n_rows=3)
+    back = model.inverse_transform(model.transform(X[:3]))
+    for i in range(3):
+        assert_allclose(display.lines_[i][0].get_ydata(), X[i])
+        assert_allclose(display.reconstructed_lines_[i][0].get_ydata(), back[i])
+    error = model.reconstruction_error(X[:3])[2]
+    assert display.axes_.flat[2].get_title() == f"row 2: {error:.3g}"
+
+
+def test_standardized_rows_have_columns_of_unit_variance(model):
+    rows = X * np.geomspace(0.01, 100, N_FEATURES) + 5
+    pipeline = make_pipeline(StandardScaler(), quick(2)).fit(rows)
+    display = ReconstructionDisplay.from_estimator(
+        pipeline, rows, n_rows=2, standardize=True
+    )
+    assert_allclose(display.rows, StandardScaler().fit_transform(rows)[:2])
+    expected = np.square(display.rows - display.reconstructions).mean(axis=1)
+    assert_allclose(display.errors, expected)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_have_their_channels_last(channels):
+    images = np.random.default_rng(0).uniform(size=(30, channels, 4, 5))
+    model = quick(2).fit(images)
+    display = ReconstructionDisplay.from_estimator(model, images, n_rows=4)
+    shown = np.asarray(display.images_[2].get_array())
+    low, high = images[:4].min(), images[:4].max()
+    expected = (images[2].transpose(1, 2, 0) - low) / (high - low)
+    assert_allclose(shown, expected[..., 0] if channels == 1 else expected)
+    assert display.axes_.shape == (2, 4)
+    flat = ReconstructionDisplay.from_estimator(
+        quick(2).fit(images.reshape(30, -1)),
+        images.reshape(30, -1),
+        n_rows=4,
+        image_shape=images.shape[1:],
+    )
+    assert_allclose(flat.images_[2].get_array(), shown)
+
+
+@pytest.mark.parametrize("shape", [(12, 2), (2, 12)])
+def test_a_series_has_a_line_for_each_feature(shape):
+    series = np.random.default_rng(0).standard_normal((30, *shape))
+    display = ReconstructionDisplay.from_estimator(quick(2).fit(series), series)
+    first = series[0].T if shape[0] < shape[1] else series[0]
+    lines = [line.get_ydata() for line in display.lines_[0]]
+    assert_allclose(np.transpose(lines), first)
+    assert display.axes_[-1, 0].get_xlabel() == "step"
+
+
+def test_series_of_different_lengths_have_equal_axes():
+    series = np.random.default_rng(0).standard_normal((30, 12, 1))
+    series[0, 5:] = np.nan
+    display = ReconstructionDisplay.from_estimator(quick(3).fit(series), series)
+    limits = {(ax.get_xlim(), ax.get_ylim()) for ax in display.axes_.flat}
+    assert len(limits) == 1
+    (low, high), _ = limits.pop()
+    assert low < 0
+    assert high > 11
+    assert_array_equal(display.lines_[0][0].get_ydata(), series[0, :, 0])
+
+
+def test_names_of_columns_are_drawn():
+    frame = pd.DataFrame(X).rename(columns=lambda i: f"column {i}")
+    display = ReconstructionDisplay.from_estimator(quick(2).fit(frame), frame)
+    shown = [text.get_text() for text in display.axes_[-1, 0].get_xticklabels()]
+    assert shown == list(frame.columns)
+
+
+def test_tables_of_mixed_columns_raise():
+    frame = pd.DataFrame(X).assign(group=GROUPS)
+    frame.columns = frame.columns.astype(str)
+    model = quick(2).fit(frame)
+    with pytest.raises(ValueError, match="columns other than numbers"):
+        ReconstructionDisplay.from_estimator(model, frame)
+    with pytest.raises(ValueError, match="columns other than numbers"):
+        TraversalDisplay.from_estimator(model, frame)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [((3, 5), "image_shape"), ((2, 1, N_FEATURES // 2), "channels")],
+)
+@pytest.mark.parametrize("cls", [ReconstructionDisplay, TraversalDisplay])
+def test_images_of_another_shape_raise(cls, model, shape, message):
+    with pytest.raises(ValueError, match=message):
+        cls.from_estimator(model, X, image_shape=shape)
+
+
+# TraversalDisplay
+
+
+def test_a_component_is_decoded_at_its_quantiles(model):
+    codes = model.transform(X)
+    display = TraversalDisplay.from_estimator(model, X, components=(2,), n_steps=3)
+    steps = np.tile(codes.mean(axis=0), (3, 1))
+    steps[:, 2] = np.quantile(codes[:, 2], [0.05, 0.5, 0.95])
+    decoded = model.inverse_transform(steps)
+    assert_allclose(display.decoded, decoded[np.newaxis])
+    (heatmap,) = display.images_
+    assert_allclose(heatmap.get_array(), ((decoded - X.mean(0)) / X.std(0)).T)
+    assert display.ax_.get_title() == "ae2"
+
+
+def test_lines_of_a_traversal_are_the_decoded_rows(model):
+    display = TraversalDisplay.from_estimator(model, X).plot(kind="lines")
+    lines = [[line.get_ydata() for line in lines] for lines in display.lines_]
+    assert_allclose(lines, display.decoded)
+
+
+def test_images_of_a_traversal_have_a_row_for_each_component(model):
+    display = draw("Traversal of images", model)
+    assert display.axes_.shape == (3, 7)
+    assert [ax.get_ylabel() for ax in display.axes_[:, 0]] == ["ae0", "ae1", "ae2"]
+    assert [ax.get_title() for ax in display.axes_[0, [0, -1]]] == ["5%", "95%"]
+    low, high = display.decoded.min(), display.decoded.max()
+    shown = np.stack([image.get_array() for image in display.images_])
+    expected = (display.decoded.reshape(shown.shape) - low) / (high - low)
+    assert_allclose(shown, expected)
+
+
+def test_series_of_a_traversal_are_lines():
+    series = np.random.default_rng(0).standard_normal((30, 12, 2))
+    display = TraversalDisplay.from_estimator(quick(2).fit(series), series, n_steps=3)
+    assert [len(lines) for lines in display.lines_] == [6, 6]
+
+
+@pytest.mark.parametrize("params", [{"components": [5]}, {"n_steps": 1}])
+def test_traversals_that_do_not_exist_raise(model, params):
+    with pytest.raises(ValueError, match=next(iter(params))):
+        TraversalDisplay.from_estimator(model, X, **params)
+
+
+def test_other_kinds_of_traversals_raise(model):
+    with pytest.raises(ValueError, match="kind='bars'"):
+        TraversalDisplay.from_estimator(model, X).plot(kind="bars")
+
+
+# OutlierDisplay
+
+
+def counts(bars):
+    return [bar.get_height() for bar in bars]
+
+
+def test_the_histogram_counts_all_scores():
+    detector = IsolationForest(contamination=0.1, random_state=0).fit(X)
+    display = OutlierDisplay.from_estimator(detector, X)
+    (bars,) = display.bars_
+    assert sum(counts(bars)) == len(X)
+    assert_allclose(display.threshold_line_.get_xdata(), detector.offset_)
+    n_outliers = (detector.predict(X) == -1).sum()
+    assert len(display.rug_[0].get_xdata()) == n_outliers
+    assert f"{n_outliers} of 120 rows" in display.threshold_line_.get_label()
+    with pytest.raises(ValueError, match="no method `feature_scores`"):
+        display.plot_features(0)
+
+
+def test_outliers_have_a_histogram_of_their_own():
+    y = np.where(np.arange(120) < 7, -1, 1)
+    display = OutlierDisplay.from_estimator(Detector().fit(X), X, y)
+    inliers, outliers = display.bars_
+    assert sum(counts(inliers)) == 113
+    assert sum(counts(outliers)) == 7
+    with pytest.raises(ValueError, match="expected -1 for outliers"):
+        OutlierDisplay.from_estimator(Detector().fit(X), X, GROUPS)
+
+
+def test_the_largest_columns_of_a_row_are_drawn():
+    display = OutlierDisplay.from_estimator(Detector().fit(X), X)
+    row = int(display.scores.argmin())
+    assert display.plot_features(row, n_features=2) is display
+    largest = np.argsort(-np.square(X[row]))[:2]
+    widths = [bar.get_width() for bar in display.feature_bars_]
+    assert_allclose(widths, np.square(X[row])[largest])
+    names = [text.get_text() for text in display.ax_.get_yticklabels()]
+    assert names == [f"column {i}" for i in largest]
+    assert display.ax_.get_title().startswith(f"Row {row}: score")
+
+
+@pytest.mark.parametrize("row", [120, -121])
+def test_rows_that_do_not_exist_raise(row):
+    display = OutlierDisplay.from_estimator(Detector().fit(X), X)
+    with pytest.raises(ValueError, match="row =="):
+        display.plot_features(row)
+
+
+# ExplainedVarianceDisplay
+
+
+def share(rows, back):
+    return 1 - np.square(rows - back).sum() / np.square(rows - rows.mean(0)).sum()
+
+
+def test_ordered_components_have_a_curve(model):
+    display = ExplainedVarianceDisplay.from_estimator(model, X)
+    assert_array_equal(display.line_.get_xdata(), [1, 2, 3])
+    codes = model.transform(X)
+    expected = [
+        share(X, model.inverse_transform(codes * (np.arange(3) < k))) for k in (1, 2, 3)
+    ]
+    assert_allclose(display.line_.get_ydata(), 100 * np.array(expected))
+
+
+def test_other_components_are_a_point():
+    model = quick(2, early_stopping=False, max_iter=5).fit(X)
+    assert not model.is_pca_
+    display = ExplainedVarianceDisplay.from_estimator(model, X)
+    expected = share(X, model.inverse_transform(model.transform(X)))
+    assert_allclose(display.line_.get_xydata(), [[2, 100 * expected]])
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        PCA(3),
+        AutoencoderTransformer(3, max_iter=0),
+        make_pipeline(StandardScaler(with_std=False), PCA(3)),
+    ],
+)
+def test_pca_explains_as_much_as_the_curve_of_pca(estimator):
+    display = ExplainedVarianceDisplay.from_estimator(estimator.fit(X), X)
+    assert_allclose(display.explained, display.pca_explained[:3])
+    expected = PCA().fit(X).explained_variance_ratio_.cumsum()
+    assert_allclose(display.pca_explained, expected[: len(display.pca_explained)])
+
+
+def test_a_share_of_the_variance_gives_a_curve():
+    model = quick(0.95).fit(X)
+    display = ExplainedVarianceDisplay.from_estimator(model, X)
+    assert_array_equal(display.n_components, 1 + np.arange(model.n_components_))
