@@ -28,11 +28,13 @@ from skae._sklearn import (
 )
 from skae._torch import draw_seed
 from skae._transformer import AutoencoderTransformer
-from skae.data._frames import container_of, index_of, is_frame
+from skae.data._frames import container_of, index_of, is_frame, read_columns
 from skae.data._missing import weighted_nanmean
 from skae.data._validation import (
     as_array,
+    as_table,
     check_numbers,
+    declared,
     is_table,
     validate_weights,
 )
@@ -59,12 +61,14 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
     .. math::
 
         s(x) = \frac{1}{d} \sum_j \log\left(1 + \frac{e_j(x)}{\bar e_j}\right)
-        + \frac{1}{2} \log\left(1 + \frac{m(z)^2}{k}\right)
+        + \frac{1}{2 k} \sum_l \log\left(1 + \frac{p_l(x)^2}{v_l}\right)
 
     Here :math:`e_j` is the reconstruction error of column j of d, with mean
-    :math:`\bar e_j` over the training rows, and m is the Mahalanobis distance of the
-    code z, which has k components. Logarithms limit the influence of a single column.
-    The score of a row is the negative mean of s over the autoencoders.
+    :math:`\bar e_j` over the training rows, and :math:`p_l` is one of the k principal
+    components of the codes, with variance :math:`v_l`. Without the logarithms, the
+    second sum would be the squared Mahalanobis distance of the code; they limit the
+    influence of a single column. The score of a row is the negative mean of s over the
+    autoencoders.
 
     Numbers are standardized by column before, so that their units have no influence.
 
@@ -200,13 +204,14 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
         rows = self._standardize_first(X, sample_weight)
         weight = validate_weights(rows, sample_weight)
         self.max_samples_ = self._largest_subsample(int(np.count_nonzero(weight)))
+        needed = self._rows_of_each_kind(rows, weight)
         rng = np.random.default_rng(draw_seed(self.random_state))
         self.estimators_ = []
         for size in subsample_sizes(self.max_samples_, self.n_estimators):
             task = callbacks.subcontext("fit-autoencoder")
             task.call_on_fit_task_begin(estimator=self, X=X, y=y)
             autoencoder = self._new_autoencoder(rows, rng)
-            some = draw(weight, size, rng)
+            some = np.union1d(draw(weight, size, rng), needed)
             part = None if sample_weight is None else weight[some]
             with task.propagate_callback_context(autoencoder), self._filter_warnings():
                 autoencoder.fit(safe_indexing(rows, some), sample_weight=part)
@@ -251,6 +256,28 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
         for name in ("n_features_in_", "feature_names_in_"):
             if hasattr(autoencoder, name):
                 setattr(self, name, getattr(autoencoder, name))
+
+    def _rows_of_each_kind(self, rows, weight: np.ndarray) -> np.ndarray:
+        """Return positions of rows that every subsample contains.
+
+        An autoencoder needs a row for each category, for missing values and for the
+        largest token: later it accepts only what it has seen.
+        """
+        candidates = np.flatnonzero(weight)
+        rows = safe_indexing(rows, candidates)
+        autoencoder = self.autoencoder or AutoencoderTransformer()
+        categorical = getattr(autoencoder, "categorical_features", "from_dtype")
+        if is_table(rows, categorical):
+            return candidates[first_of_each_level(rows, categorical)]
+        if sparse.issparse(rows):
+            return candidates[:0]
+        rows = np.asarray(rows).reshape(len(rows), -1)
+        missing = np.isnan(rows)
+        first = first_of_each_value(missing.T) if missing.any() else candidates[:0]
+        loss = as_loss(getattr(autoencoder, "loss", "squared_error"))
+        if loss.vocabulary is not None:
+            first = np.append(first, np.nanmax(rows, axis=1).argmax())
+        return candidates[first]
 
     def _largest_subsample(self, n_samples: int) -> int:
         """Return the number of rows of the largest subsample."""
@@ -421,6 +448,21 @@ def subsample_sizes(largest: int, n_subsamples: int) -> list[int]:
     return np.rint(np.geomspace(smallest, largest, n_subsamples)).astype(int).tolist()
 
 
+def first_of_each_value(columns) -> np.ndarray:
+    """Return positions of the rows with the first of each value of some columns."""
+    firsts = [np.unique(column, return_index=True)[1] for column in columns]
+    return np.unique(np.concatenate(firsts))
+
+
+def first_of_each_level(table, categorical_features) -> np.ndarray:
+    """Return positions of the rows with the first of each category of a table."""
+    raws = read_columns(as_table(table))
+    mask = declared(categorical_features, [raw.name for raw in raws])
+    raws = [r.as_category() if m else r for r, m in zip(raws, mask, strict=True)]
+    levels = [raw.values for raw in raws if raw.kind == "category"]
+    return first_of_each_value(levels + [raw.missing for raw in raws])
+
+
 def draw(weight: np.ndarray, size: int, rng) -> np.ndarray:
     """Draw positions of rows with positive weight, in ascending order."""
     candidates = np.flatnonzero(weight)
@@ -467,11 +509,11 @@ def error_scores(errors: np.ndarray, mean_error: np.ndarray) -> np.ndarray:
 
 
 def code_scores(codes: np.ndarray, mean_code, whitening) -> np.ndarray:
-    """Return log(1 + m^2 / k) / 2 of the Mahalanobis distances m of codes."""
+    """Return the mean of log(1 + p^2) / 2 over the whitened components p of codes."""
     whitened = (codes - mean_code) @ whitening
     with np.errstate(over="ignore"):
-        mean_square = np.minimum(np.square(whitened).mean(axis=1), LARGEST)
-    return CODE_WEIGHT * np.log1p(mean_square)
+        squares = np.minimum(np.square(whitened), LARGEST)
+    return CODE_WEIGHT * np.log1p(squares).mean(axis=1)
 
 
 def row_scores(errors, codes, unit) -> np.ndarray:

@@ -146,8 +146,8 @@ def test_the_sum_of_feature_scores_is_the_part_of_the_reconstruction():
     fitted = detector(quick(max_iter=0), n_estimators=1, max_samples=N).fit(X)
     (autoencoder,) = fitted.estimators_
     codes = autoencoder.transform(fitted.scaler_.transform(X))
-    mahalanobis = np.square(codes - codes.mean()) / codes.var()
-    expected = fitted.feature_scores(X).sum(axis=1) + np.log1p(mahalanobis[:, 0]) / 2
+    squares = np.square(codes - codes.mean()) / codes.var()
+    expected = fitted.feature_scores(X).sum(axis=1) + np.log1p(squares[:, 0]) / 2
     assert_allclose(-fitted.score_samples(X), expected)
 
 
@@ -227,6 +227,26 @@ def test_losses_with_a_domain_see_the_values_themselves():
     fitted = detector(quick(loss="poisson")).fit(counts)
     assert fitted.scaler_ is None
     assert np.isfinite(fitted.score_samples(counts)).all()
+
+
+def test_what_is_rare_is_part_of_every_subsample():
+    tokens = RNG.integers(0, 5, (N, 4))
+    tokens[17, 2] = 9
+    gaps = X.copy()
+    gaps[17, 2] = np.nan
+    table = pd.DataFrame({"a": X[:, 0], "b": np.where(X[:, 1] > 0, "x", "y")})
+    table.loc[17, "b"] = "rare"
+    table.loc[18, "b"] = None
+    coded = np.column_stack([X[:, 0], RNG.integers(0, 2, N)])
+    coded[17, 1] = 7
+    for rows, params in (
+        (tokens, {"loss": "cross_entropy"}),
+        (gaps, {}),
+        (table, {}),
+        (coded, {"categorical_features": [1]}),
+    ):
+        fitted = detector(quick(**params), max_samples=20).fit(rows)
+        assert np.isfinite(fitted.score_samples(rows)).all()
 
 
 def test_sparse_rows_remain_sparse():
