@@ -43,7 +43,7 @@ from skae.losses import StandardizedLoss, as_loss
 # Rows of the smallest and, by default, the largest subsample.
 MIN_SAMPLES, MAX_SAMPLES = 64, 1024
 MAX_ITER = 40
-CODE_WEIGHT = 0.5  # of the code, beside the reconstruction errors
+CODE_WEIGHT = 0.5  # of the code, beside the reconstruction
 # The smallest unit of an error or of a component, as a share of the mean error or of
 # the largest component. Smaller ones are rounding.
 MIN_SHARE = 1e-6
@@ -60,15 +60,15 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
 
     .. math::
 
-        s(x) = \frac{1}{d} \sum_j \log\left(1 + \frac{e_j(x)}{\bar e_j}\right)
-        + \frac{1}{2 k} \sum_l \log\left(1 + \frac{p_l(x)^2}{v_l}\right)
+        s = \log\left(e^r + \tfrac{1}{2} e^c\right), \qquad
+        r = \frac{1}{d} \sum_j \log\left(1 + \frac{e_j}{\bar e_j}\right), \qquad
+        c = \frac{1}{k} \sum_l \log\left(1 + \frac{p_l^2}{v_l}\right)
 
     Here :math:`e_j` is the reconstruction error of column j of d, with mean
     :math:`\bar e_j` over the training rows, and :math:`p_l` is one of the k principal
-    components of the codes, with variance :math:`v_l`. Without the logarithms, the
-    second sum would be the squared Mahalanobis distance of the code; they limit the
-    influence of a single column. The score of a row is the negative mean of s over the
-    autoencoders.
+    components of the codes, with variance :math:`v_l`. Both r and c are means over the
+    autoencoders, and their logarithms limit the influence of a single column. A row is
+    abnormal if either is large. The score of a row is -s.
 
     Numbers are standardized by column before, so that their units have no influence.
 
@@ -225,12 +225,12 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
 
     def _set_units(self, rows, weight: np.ndarray) -> np.ndarray:
         """Compute the units of the scores, and return the scores of training rows."""
-        self._units, scores = [], np.zeros(len(weight))
+        self._units, parts = [], []
         for autoencoder in self.estimators_:
             errors, codes = errors_and_codes(autoencoder, rows)
             self._units.append(units(errors, codes, weight))
-            scores -= row_scores(errors, codes, self._units[-1])
-        return scores / len(self.estimators_)
+            parts.append(row_parts(errors, codes, self._units[-1]))
+        return combine(parts)
 
     def _standardize_first(self, X, sample_weight):
         """Return the rows to fit, and set the scaler and the features seen."""
@@ -361,19 +361,18 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
         Returns
         -------
         scores : ndarray of shape (n_samples,)
-            The scores, at most 0.
+            The scores.
         """
         check_is_fitted(self)
         rows = self._standardize(X)
         members = zip(self.estimators_, self._units, strict=True)
-        scores = [row_scores(*errors_and_codes(a, rows), unit) for a, unit in members]
-        return -np.mean(scores, axis=0)
+        return combine([row_parts(*errors_and_codes(a, rows), u) for a, u in members])
 
     def feature_scores(self, X):
-        """Return what the reconstruction of each column adds to the score of a row.
+        """Return the part of each column in the score of the reconstruction.
 
-        The sum over columns is the part of the score that reconstruction errors
-        contribute. The rest is that of the code. All columns have the same unit.
+        The sum over columns is r in the formula of the score. The other part of the
+        score is that of the code. All columns have the same unit.
 
         Parameters
         ----------
@@ -509,14 +508,21 @@ def error_scores(errors: np.ndarray, mean_error: np.ndarray) -> np.ndarray:
 
 
 def code_scores(codes: np.ndarray, mean_code, whitening) -> np.ndarray:
-    """Return the mean of log(1 + p^2) / 2 over the whitened components p of codes."""
+    """Return the mean of log(1 + p^2) over the whitened components p of codes."""
     whitened = (codes - mean_code) @ whitening
     with np.errstate(over="ignore"):
         squares = np.minimum(np.square(whitened), LARGEST)
-    return CODE_WEIGHT * np.log1p(squares).mean(axis=1)
+    return np.log1p(squares).mean(axis=1)
 
 
-def row_scores(errors, codes, unit) -> np.ndarray:
-    """Return the score of each row by one autoencoder. Higher is more abnormal."""
+def row_parts(errors, codes, unit) -> np.ndarray:
+    """Return the parts of the score by one autoencoder, of shape (2, n_samples)."""
     mean_error, *code_unit = unit
-    return error_scores(errors, mean_error).sum(axis=1) + code_scores(codes, *code_unit)
+    reconstruction = error_scores(errors, mean_error).sum(axis=1)
+    return np.stack([reconstruction, code_scores(codes, *code_unit)])
+
+
+def combine(parts: list[np.ndarray]) -> np.ndarray:
+    """Return the scores of rows for the parts by each autoencoder."""
+    reconstruction, code = np.mean(parts, axis=0)
+    return -np.logaddexp(reconstruction, code + np.log(CODE_WEIGHT))
