@@ -192,7 +192,8 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
             Ignored.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows. Rows of weight zero are left out.
+            Weights of the rows. Rows of weight zero are left out. Subsamples are drawn
+            without regard to the other weights, which are used in each fit.
 
         Returns
         -------
