@@ -1,6 +1,7 @@
 """Autoencoders as scikit-learn transformers: PCA's non-linear successor."""
 
 from skae._imputer import AutoencoderImputer
+from skae._outlier import AutoencoderOutlierDetector
 from skae._transformer import AutoencoderTransformer
 from skae._version import __version__
 from skae.displays._codes import CodeDisplay
@@ -30,6 +31,7 @@ __all__ = [
     "SKOPS_TRUSTED",
     "Adversarial",
     "AutoencoderImputer",
+    "AutoencoderOutlierDetector",
     "AutoencoderTransformer",
     "CodeDisplay",
     "Contractive",

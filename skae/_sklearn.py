@@ -16,6 +16,7 @@ from sklearn.utils._param_validation import (
 from sklearn.utils._param_validation import StrOptions as UnsortedStrOptions
 from sklearn.utils._set_output import ADAPTERS_MANAGER
 from sklearn.utils._set_output import _get_output_config as get_output_config
+from sklearn.utils.stats import _weighted_percentile as weighted_percentile
 from sklearn.utils.validation import (
     _check_feature_names_in as check_feature_names_in,
 )
@@ -59,4 +60,5 @@ __all__ = [
     "is_polars_df",
     "safe_indexing",
     "validate_parameter_constraints",
+    "weighted_percentile",
 ]

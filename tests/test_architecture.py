@@ -30,6 +30,7 @@ LAYERS = [
     "_parameters",
     "_transformer",
     "_imputer",
+    "_outlier",
     "metrics",
     "displays",
     "__init__",

@@ -20,6 +20,7 @@ from skae import (
     MLP,
     SKOPS_TRUSTED,
     AutoencoderImputer,
+    AutoencoderOutlierDetector,
     AutoencoderTransformer,
     CrossEntropy,
     Modules,
@@ -123,7 +124,8 @@ def test_an_unfitted_estimator_is_saved(roundtrip, X):
 
 def test_skops_trusted_lists_exactly_the_types_in_files(X):
     models = [fitted(X, **options) for options in PUBLIC_VARIANTS.values()]
-    models += [AutoencoderTransformer(loss=CrossEntropy()), AutoencoderImputer()]
+    models += [AutoencoderTransformer(loss=CrossEntropy())]
+    models += [AutoencoderImputer(), AutoencoderOutlierDetector()]
     found = set()
     for model in models:
         found.update(skops.io.get_untrusted_types(data=skops.io.dumps(model)))
