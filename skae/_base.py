@@ -1,6 +1,7 @@
-"""Parts: objects with parameters and no fitted state, such as networks and losses."""
+"""Parts, such as networks and losses, and what estimators have in common."""
 
 from collections.abc import Callable
+from functools import wraps
 
 from sklearn.base import BaseEstimator, clone
 
@@ -63,3 +64,19 @@ def copy_if_default(part, default):
     `set_params(network__activation=...)` on one of them would change the others.
     """
     return clone(part) if part is default else part
+
+
+def restore_attributes(method):
+    """Restore all attributes of an estimator if one of its methods raises."""
+
+    @wraps(method)
+    def restoring(self, *args, **kwargs):
+        before = dict(vars(self))
+        try:
+            return method(self, *args, **kwargs)
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+    return restoring

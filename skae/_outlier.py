@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skae._base import restore_attributes
 from skae._sklearn import (
     CONTAINERS,
     HasMethods,
@@ -178,6 +179,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
         self.contamination = contamination
         self.random_state = random_state
 
+    @restore_attributes
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None, *, sample_weight=None):
         """Fit the autoencoders, and compute the threshold.

@@ -312,6 +312,15 @@ def test_the_parameters_of_the_autoencoder_are_replaced():
     assert fitted.autoencoder.max_iter == 2
 
 
+def test_a_failed_fit_leaves_the_fitted_imputer_unchanged():
+    X = np.where(RNG.random((40, 4)) < 0.2, np.nan, RNG.random((40, 4)))
+    model = AutoencoderImputer(max_iter=1, random_state=0).fit(X)
+    before = dict(vars(model))
+    with pytest.raises(ValueError, match="infinity"):
+        model.fit(np.full((5, 3), np.inf))
+    assert vars(model) == before
+
+
 def test_a_grid_search_over_a_pipeline():
     y = LATENT > 0
     pipeline = make_pipeline(imputer(), LogisticRegression())

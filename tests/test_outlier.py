@@ -306,6 +306,17 @@ def test_rows_of_weight_zero_are_left_out():
     assert_allclose(weighted.score_samples(X), removed.score_samples(X))
 
 
+def test_a_failed_fit_leaves_the_fitted_detector_unchanged(monkeypatch):
+    model = detector().fit(X)
+    before, scores = dict(vars(model)), model.score_samples(X)
+    monkeypatch.setattr("skae._outlier.units", lambda *args: 1 / 0)
+    for rows, error in [(X[:, :2], ZeroDivisionError), ([["a"]], ValueError)]:
+        with pytest.raises(error):
+            model.fit(rows)
+    assert vars(model) == before
+    assert_array_equal(model.score_samples(X), scores)
+
+
 def test_random_state_determines_the_fit():
     first, same = (detector().fit(X) for _ in range(2))
     assert_array_equal(first.score_samples(X), same.score_samples(X))
