@@ -179,6 +179,10 @@ class Source:
                 rows[some] = self._block(i)[index[some] - self.starts[i]]
         return rows
 
+    # Functions that need the whole of a small matrix call `np.asarray`.
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return self[:]
+
     def _block(self, i: int) -> np.ndarray:
         """Return the rows of block i."""
         if self._held[0] != i:

@@ -14,7 +14,7 @@ from skae.data._sources import Source
 # Larger data is read from X in blocks. In the memory of the CPU, the copy gains little.
 RESIDENT_BYTES, RESIDENT_BYTES_OF_DEVICE = 2**28, 2**30
 GATHERED_ENTRIES = 2**20  # gathered at once: 4 MB of float32
-BUFFER_ENTRIES = 2**24  # of rows from blocks that are shuffled: 64 MB of float32
+BUFFER_ENTRIES = 2**23  # of rows from blocks that are shuffled: 32 MB of float32
 
 
 class Batches:
@@ -118,7 +118,9 @@ class Batches:
         n_rows = max(1, BUFFER_ENTRIES // self.rows.n_columns)
         # The buffer of each block, by the number of rows before it.
         ends = np.cumsum(np.diff(starts)[order])
-        for blocks in np.split(order, np.flatnonzero(np.diff(ends // n_rows)) + 1):
+        for blocks in np.split(
+            order, np.flatnonzero(np.diff((ends - 1) // n_rows)) + 1
+        ):
             ranges = [np.arange(starts[i], starts[i + 1]) for i in np.sort(blocks)]
             yield torch.from_numpy(np.concatenate(ranges)).to(self.device)
 

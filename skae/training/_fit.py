@@ -270,7 +270,9 @@ def split_batches(
         return batches(rows(X, weight=weight)), validation
     # Half the memory of int64, if they are enough.
     index_dtype = np.int32 if X.shape[0] < 2**31 else np.int64
-    training_index = np.delete(np.arange(X.shape[0], dtype=index_dtype), validation_index)
+    training_index = np.delete(
+        np.arange(X.shape[0], dtype=index_dtype), validation_index
+    )
     training_weight, validation_weight = None, None
     if weight is not None:
         # With mean 1, since the loss is the mean of weighted losses over a batch.
