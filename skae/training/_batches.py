@@ -103,7 +103,9 @@ class Batches:
             split = [*sizes[first:last], len(rows) - sum(sizes[first:last])]
             *batches, rows = rows.split(split)
             *weights, weight = weight.split(split)
-            yield from zip(batches, weights if has_weights else repeat(None))
+            yield from zip(
+                batches, weights if has_weights else repeat(None), strict=False
+            )
             first = last
 
     def _buffers(self, generator: torch.Generator) -> Iterator[Tensor]:
@@ -116,11 +118,9 @@ class Batches:
                 n_blocks, generator=generator, device=self.device
             ).numpy(force=True)
         n_rows = max(1, BUFFER_ENTRIES // self.rows.n_columns)
-        # The buffer of each block, by the number of rows before it.
-        ends = np.cumsum(np.diff(starts)[order])
-        for blocks in np.split(
-            order, np.flatnonzero(np.diff((ends - 1) // n_rows)) + 1
-        ):
+        # The buffer of each block, by the number of rows up to its end.
+        buffers = (np.cumsum(np.diff(starts)[order]) - 1) // n_rows
+        for blocks in np.split(order, np.flatnonzero(np.diff(buffers)) + 1):
             ranges = [np.arange(starts[i], starts[i + 1]) for i in np.sort(blocks)]
             yield torch.from_numpy(np.concatenate(ranges)).to(self.device)
 

@@ -505,5 +505,7 @@ def codes_to_store(model, batches: Batches, layout) -> tuple[np.ndarray, np.ndar
     if not regularizer.is_noop and prior_codes(regularizer, 1, k, seed=0) is not None:
         codes = codes[:0]
     # (n_stored, n_lengths)
-    lengths = layout.lengths(some.X[some.index])
+    lengths = np.empty((n_stored, 0))
+    if layout.n_lengths:
+        lengths = layout.lengths(some.X[some.index])
     return codes, lengths.astype(codes.dtype)
