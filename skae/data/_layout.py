@@ -24,6 +24,7 @@ from skae.data._frames import build_frame, read_columns
 from skae.data._missing import fit_incomplete_pca, observed_moments, weighted_nanmean
 from skae.data._pca import PCASolution, TokenEmbedding, fit_axes, fit_pca
 from skae.data._rows import LazyRows, cast_rows, dense, extremes, row_blocks
+from skae.data._sources import Source
 
 MAX_EMBEDDING_SIZE = 32  # the embedding of a smaller vocabulary is one-hot
 MAX_TOKENS = 2**20
@@ -600,7 +601,7 @@ class TokenLayout(Layout):
 
     def check_vocabulary(self, X) -> None:
         """Raise ValueError if tokens exceed the vocabulary."""
-        largest = int(X.max())
+        largest = int(extremes(X)[1])
         if largest >= self.n_tokens:
             raise ValueError(
                 f"X contains the token {largest}, but the vocabulary has the tokens "
@@ -667,12 +668,14 @@ class TokenLayout(Layout):
 
     def _counts(self, X):
         """Return the counts of tokens in rows, a CSR matrix (n_rows, n_tokens)."""
-        n, length = X.shape
-        tokens = dense(X).astype(np.int64).ravel()
-        rows = np.repeat(np.arange(n), length)
-        shape = n, self.n_tokens
-        # The constructor sums entries with the same indices.
-        return sparse.csr_matrix((np.ones(len(tokens)), (rows, tokens)), shape)
+        counts = []
+        for block in row_blocks(*X.shape):
+            tokens = dense(X[block]).astype(np.int64)
+            rows = np.repeat(np.arange(len(tokens)), X.shape[1])
+            entries = np.ones(tokens.size), (rows, tokens.ravel())
+            # The constructor sums entries with the same indices.
+            counts.append(sparse.csr_matrix(entries, (len(tokens), self.n_tokens)))
+        return sparse.vstack(counts, format="csr")
 
     def token_frequencies(self, X, weight) -> np.ndarray:
         """Return smoothed frequencies of tokens, of shape (n_steps, n_tokens).
@@ -680,9 +683,11 @@ class TokenLayout(Layout):
         Frequencies at a step are mixed with 1 % of those at all steps, and these with
         1 % of the uniform distribution, so that no token has frequency 0.
         """
-        # (n_steps, n_rows)
-        steps = dense(X).astype(np.int64).T
-        counts = np.array([np.bincount(s, weight, self.n_tokens) for s in steps])
+        counts = np.zeros((X.shape[1], self.n_tokens))
+        for block in row_blocks(*X.shape):
+            # (n_steps, n_rows)
+            steps, w = dense(X[block]).astype(np.int64).T, weight[block]
+            counts += [np.bincount(step, w, self.n_tokens) for step in steps]
         frequencies = counts / weight.sum()
         overall = (1 - SMOOTHING) * frequencies.mean(axis=0) + SMOOTHING / self.n_tokens
         return (1 - SMOOTHING) * frequencies + SMOOTHING * overall
@@ -697,8 +702,16 @@ def _is_at_end(missing):
 
 def contains_nan(X) -> bool:
     """Return whether X contains NaN."""
+    if isinstance(X, Source):
+        return X.has_nan
     values = X.data if sparse.issparse(X) else X
     return values.size > 0 and bool(np.isnan(values.min()))
+
+
+def _are_integers(rows) -> bool:
+    # Entries that a sparse matrix does not store are the token 0.
+    values = rows.data if sparse.issparse(rows) else rows
+    return bool(np.isfinite(values).all() and (values == np.rint(values)).all())
 
 
 def _is_count(value):
@@ -741,7 +754,7 @@ def infer_layout(X, shape: tuple[int, ...], vocabulary) -> Layout:
 
 def _token_layout(X, shape, vocabulary):
     check_tokens(X)
-    n_tokens = int(X.max()) + 1 if vocabulary == "auto" else vocabulary
+    n_tokens = int(extremes(X)[1]) + 1 if vocabulary == "auto" else vocabulary
     layout = TokenLayout(shape, n_tokens)
     layout.check_vocabulary(X)
     if layout.n_outputs > MAX_LOGITS:
@@ -756,9 +769,8 @@ def _token_layout(X, shape, vocabulary):
 
 def check_tokens(X) -> None:
     """Raise ValueError unless X contains integers that can be tokens."""
-    # Entries that a sparse matrix does not store are the token 0.
-    values, (low, high) = X.data if sparse.issparse(X) else X, extremes(X)
-    whole = np.isfinite(values).all() and (values == np.rint(values)).all()
+    low, high = extremes(X)
+    whole = all(_are_integers(X[block]) for block in row_blocks(*X.shape))
     # Compared as a float: the maximum would overflow in float16.
     if not whole or low < 0 or float(high) >= MAX_TOKENS:
         raise ValueError(

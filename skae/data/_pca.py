@@ -16,6 +16,7 @@ from sklearn.utils.extmath import svd_flip
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from skae.data._rows import dense, row_blocks
+from skae.data._sources import Source
 
 MAX_SVD_OPERATIONS = 5e8  # about 0.2 s on one core
 MIN_ROWS_PER_FEATURE = 10  # from here on the covariance is accurate enough
@@ -179,7 +180,12 @@ def moments(X, weight):
 
     The scale is the root of the mean variance, or 1 if all columns are constant.
     """
-    mean, variance = (_sparse_moments if sparse.issparse(X) else _moments)(X, weight)
+    if isinstance(X, Source):
+        mean, variance = _moments_by_merging(X, weight)
+    else:
+        mean, variance = (_sparse_moments if sparse.issparse(X) else _moments)(
+            X, weight
+        )
     return mean, variance, float(np.sqrt(variance.mean())) or 1.0
 
 
@@ -191,6 +197,22 @@ def _moments(X, weight):
     # The mean of the residuals is the rounding error of the first pass.
     mean = mean + _sum_of_blocks(X, weight, lambda b, w: w @ (b - mean)) / total
     squares = _sum_of_blocks(X, weight, lambda b, w: w @ np.square(b - mean))
+    return mean, squares / total
+
+
+def _moments_by_merging(X, weight):
+    """Return moments after a single pass over the rows (Chan et al. 1983)."""
+    total, mean, squares = 0.0, np.zeros(X.shape[1]), np.zeros(X.shape[1])
+    for block in row_blocks(*X.shape):
+        w, rows = weight[block], X[block]
+        if not w.any():
+            continue
+        # Of a block in memory, with several passes.
+        block_mean, block_variance = _moments(rows, w)
+        total += w.sum()
+        share, shift = w.sum() / total, block_mean - mean
+        mean = mean + share * shift
+        squares += w.sum() * (block_variance + (1 - share) * np.square(shift))
     return mean, squares / total
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from skae.data._sources import Source
+
 ROW_DTYPES = (np.float64, np.float32, np.float16)
 # Held as they are, and converted to float64 block by block.
 HELD_DTYPES = (*ROW_DTYPES, np.uint8, np.int8, np.uint16, np.int16, np.bool_)
@@ -21,6 +23,8 @@ MIN_BLOCK_ROWS = 64  # smaller blocks are memory-bound on the weights of wide mo
 
 def extremes(X):
     """Return the minimum and maximum of X, ignoring NaN."""
+    if isinstance(X, Source):
+        return X.extremes
     if sparse.issparse(X):
         return X.min(), X.max()
     # np.nanmin would warn if all entries were NaN.
@@ -156,6 +160,15 @@ class StandardizedRows:
     def is_expanded(self):
         """Whether rows take more memory once they are read."""
         return sparse.issparse(self.X)
+
+    @property
+    def block_starts(self) -> np.ndarray:
+        """The first of the selected rows of each block of a source, and their number.
+
+        Only for an index in increasing order.
+        """
+        starts = self.X.starts
+        return starts if self.index is None else np.searchsorted(self.index, starts)
 
     def __getitem__(self, positions):
         """Return standardized rows in float64, of shape (n_positions, n_columns)."""

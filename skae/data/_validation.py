@@ -36,6 +36,7 @@ from skae.data._rows import (
     extremes,
     float_dtype,
 )
+from skae.data._sources import MAX_HELD_ENTRIES, Source, blocks_of, is_source
 
 # NaN may be padding, which the layout of the rows decides.
 MATRIX_CHECKS = {
@@ -133,7 +134,7 @@ def validate_training_data(
         if reset and is_table(X, estimator.categorical_features):
             X, layout = fit_table(X, weight, kept, estimator.categorical_features)
         else:
-            X = X[kept]
+            X = select(X, kept)
         check_magnitude(X)
         if layout is None:
             layout = infer_layout(X, shape, loss.vocabulary)
@@ -156,8 +157,20 @@ def validate_training_data(
                 f"X_clean has {X_clean.shape[0]} rows, but expected {n_samples}, one "
                 "for each row of X."
             )
-        X_clean = X_clean[kept]
+        X_clean = select(X_clean, kept)
     return TrainingData(X, layout, weight, X_val, X_clean), metadata
+
+
+def select(X, kept):
+    """Return the rows of a slice or a mask."""
+    if not isinstance(X, Source):
+        return X[kept]
+    if not isinstance(kept, slice):
+        raise ValueError(
+            "Some weights are zero, but rows that are read in blocks cannot be left "
+            "out. Remove these rows, or give them a small weight."
+        )
+    return X
 
 
 def validate_clean_rows(estimator, X_clean, X_val, layout, loss):
@@ -177,7 +190,7 @@ def validate_first_rows(estimator, X):
     """Return the flat rows of a new fit, and the shape of one row."""
     with named("X"):
         X, shape = flatten(X)
-        X = validate_data(estimator, X, **MATRIX_CHECKS)
+        X = validate_matrix(estimator, X, reset=True)
     return X, shape or X.shape[1:]
 
 
@@ -361,7 +374,7 @@ def matching_rows(estimator, X, layout, loss):
         return matching_table(estimator, X, layout)
     X, shape = flatten(X)
     layout.check_shape(shape or ())
-    X = validate_data(estimator, X, reset=False, **MATRIX_CHECKS)
+    X = validate_matrix(estimator, X, reset=False)
     layout.check(X)
     check_domain(X, loss)
     return X
@@ -390,8 +403,48 @@ def named(name: str):
         raise kind(f"Invalid {name}: {error}") from None
 
 
+def validate_matrix(estimator, X, *, reset: bool):
+    """Return flat rows, and set or check the number and names of the features."""
+    if not isinstance(X, Source):
+        return validate_data(estimator, X, reset=reset, **MATRIX_CHECKS)
+    # The blocks have been validated. Of flat ones, the first has the names.
+    first = unpacked(X.first)
+    first = first if is_frame(first) else np.empty((1, X.shape[1]))
+    validate_data(estimator, first, reset=reset, skip_check_array=True)
+    return X if np.prod(X.shape) > MAX_HELD_ENTRIES else X[:]
+
+
+def unpacked(block):
+    """Return an array or data frame for a table of pyarrow, or from a tuple."""
+    block = block[0] if isinstance(block, list | tuple) else block
+    is_arrow = hasattr(block, "to_pandas") and not is_frame(block)
+    return block.to_pandas() if is_arrow else block
+
+
+def read_block(block) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Return the flat rows of a block of a source, and the shape of a row.
+
+    Blocks are arrays, data frames, tables of pyarrow, or tuples whose first element is
+    one of these, such as the batches of a data loader.
+    """
+    block = unpacked(block)
+    if is_frame(block) and not has_only_numbers(block):
+        raise ValueError(
+            "Got blocks of a table with columns other than numbers. Encode them as "
+            "numbers, or pass the table as one data frame."
+        )
+    rows, shape = flatten(block)
+    checks = MATRIX_CHECKS | {"accept_sparse": False, "ensure_min_samples": 0}
+    rows = check_array(rows, **checks)
+    return rows, shape or rows.shape[1:]
+
+
 def flatten(X):
     """Return X with flat rows, and the shape of a row, or None for a matrix."""
+    if is_source(X):
+        source = Source(blocks_of(X), read_block)
+        shape = source.row_shape
+        return source, shape if len(shape) > 1 else None
     X = as_array(X)
     check_numbers(X)
     if len(X.shape) < 3:

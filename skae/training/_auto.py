@@ -259,13 +259,19 @@ def resolve_params(
         tol=params["tol"],
         warm_start=params["warm_start"],
         share=params["n_components"] if params["n_components"] < 1 else None,
-        validation_index=np.random.default_rng(seed).permutation(n_rows)[:n_validation],
+        validation_index=validation_rows(n_rows, n_validation, seed),
         folds=folds,
         device=device,
         compute_dtype=getattr(torch, precision),
         n_threads=n_threads,
         seed=seed,
     )
+
+
+def validation_rows(n_rows: int, n_validation: int, seed: int) -> np.ndarray:
+    """Return the indices of random rows, shape (n_validation,)."""
+    order = np.random.default_rng(seed).permutation(n_rows)
+    return order[:n_validation].copy()  # without the memory of all indices
 
 
 def select_folds(

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from skae.data._rows import StandardizedRows, row_blocks
+from skae.data._sources import Source
 
 # Larger data is read from X in blocks. In the memory of the CPU, the copy gains little.
 RESIDENT_BYTES, RESIDENT_BYTES_OF_DEVICE = 2**28, 2**30
 GATHERED_ENTRIES = 2**20  # gathered at once: 4 MB of float32
+BUFFER_ENTRIES = 2**23  # of rows from blocks that are shuffled: 32 MB of float32
 
 
 class Batches:
@@ -39,9 +41,12 @@ class Batches:
         self.dtype = dtype
         self.device = device
         self.resident = None
-        weight = np.ones(len(rows)) if rows.weight is None else rows.weight
         # (n_samples,)
-        self.weight = torch.from_numpy(weight).to(device, dtype)
+        self.weight = (
+            torch.ones(1, dtype=dtype, device=device).expand(len(rows))
+            if rows.weight is None
+            else torch.from_numpy(rows.weight).to(device, dtype)
+        )
         is_cpu = torch.device(device).type == "cpu"
         limit = RESIDENT_BYTES if is_cpu else RESIDENT_BYTES_OF_DEVICE
         n_bytes = len(rows) * rows.n_columns * dtype.itemsize
@@ -61,6 +66,9 @@ class Batches:
         if n_batches == 1:
             yield self.read(slice(None)), self.weight if has_weights else None
             return
+        if self.resident is None and isinstance(self.rows.X, Source):
+            yield from self._shuffled_blocks(n_batches, generator)
+            return
         order = torch.randperm(len(self.rows), generator=generator, device=self.device)
         parts = order.tensor_split(n_batches)
         # Rows of several batches are gathered at once: slices of them cost nothing.
@@ -71,6 +79,50 @@ class Batches:
             rows = self.read(index).split(sizes)
             weights = self.weight[index].split(sizes) if has_weights else repeat(None)
             yield from zip(rows, weights, strict=False)
+
+    def _shuffled_blocks(
+        self, n_batches: int, generator: torch.Generator
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yield (rows, weights) of batches from blocks, shuffled within a buffer.
+
+        Blocks are permuted, unless they can only be read in order.
+        """
+        n, has_weights = len(self.rows), self.rows.weight is not None
+        sizes = [n // n_batches + (i < n % n_batches) for i in range(n_batches)]
+        ends, n_read, first = np.cumsum(sizes), 0, 0
+        rows, weight = self.read(slice(0)), self.weight[:0]
+        for positions in self._buffers(generator):
+            order = torch.randperm(
+                len(positions), generator=generator, device=self.device
+            )
+            rows = torch.cat([rows, self.read(positions)[order]])
+            weight = torch.cat([weight, self.weight[positions][order]])
+            n_read += len(positions)
+            last = int(np.searchsorted(ends, n_read, side="right"))
+            # The last rows are a part of a batch that the next buffer completes.
+            split = [*sizes[first:last], len(rows) - sum(sizes[first:last])]
+            *batches, rows = rows.split(split)
+            *weights, weight = weight.split(split)
+            yield from zip(
+                batches, weights if has_weights else repeat(None), strict=False
+            )
+            first = last
+
+    def _buffers(self, generator: torch.Generator) -> Iterator[Tensor]:
+        """Yield the positions of the rows of several blocks, in order."""
+        starts, is_sequential = self.rows.block_starts, self.rows.X.blocks.is_sequential
+        n_blocks = len(starts) - 1
+        order = np.arange(n_blocks)
+        if not is_sequential:
+            order = torch.randperm(
+                n_blocks, generator=generator, device=self.device
+            ).numpy(force=True)
+        n_rows = max(1, BUFFER_ENTRIES // self.rows.n_columns)
+        # The buffer of each block, by the number of rows up to its end.
+        buffers = (np.cumsum(np.diff(starts)[order]) - 1) // n_rows
+        for blocks in np.split(order, np.flatnonzero(np.diff(buffers)) + 1):
+            ranges = [np.arange(starts[i], starts[i + 1]) for i in np.sort(blocks)]
+            yield torch.from_numpy(np.concatenate(ranges)).to(self.device)
 
     def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (rows, weights) in order."""

@@ -157,17 +157,21 @@ def partial_fit_model(
 
 def start_at_pca(data: TrainingData, params: ResolvedParams) -> TrainingRun:
     """Return a run whose model is PCA of the training rows."""
+    pca = pca_of_training_rows(data, params)
+    model = params.config.build(params.seed, pca).to(params.device)
+    return start_run(model, pca, data, params)
+
+
+def pca_of_training_rows(data: TrainingData, params: ResolvedParams) -> PCASolution:
+    """Return PCA's solution, which does not depend on the validation rows."""
     n_rows, config = data.X.shape[0], params.config
     weight = (
         np.ones(n_rows) if data.sample_weight is None else data.sample_weight.copy()
     )
-    # Mean, scale and axes must not depend on the validation rows.
     weight[params.validation_index] = 0
     transform = as_loss(config.loss).transform
     rows = data.reconstructed
-    pca = fit_input_pca(config.layout, rows, weight, config.n_axes, transform)
-    model = config.build(params.seed, pca).to(params.device)
-    return start_run(model, pca, data, params)
+    return fit_input_pca(config.layout, rows, weight, config.n_axes, transform)
 
 
 def start_folds(data: TrainingData, params: ResolvedParams) -> CrossValidation:
@@ -264,7 +268,11 @@ def split_batches(
     if not len(validation_index):
         validation = None if data.X_val is None else batches(rows(data.X_val))
         return batches(rows(X, weight=weight)), validation
-    training_index = np.setdiff1d(np.arange(X.shape[0]), validation_index)
+    # Half the memory of int64, if they are enough.
+    index_dtype = np.int32 if X.shape[0] < 2**31 else np.int64
+    training_index = np.delete(
+        np.arange(X.shape[0], dtype=index_dtype), validation_index
+    )
     training_weight, validation_weight = None, None
     if weight is not None:
         # With mean 1, since the loss is the mean of weighted losses over a batch.
@@ -497,5 +505,7 @@ def codes_to_store(model, batches: Batches, layout) -> tuple[np.ndarray, np.ndar
     if not regularizer.is_noop and prior_codes(regularizer, 1, k, seed=0) is not None:
         codes = codes[:0]
     # (n_stored, n_lengths)
-    lengths = layout.lengths(some.X[some.index])
+    lengths = np.empty((n_stored, 0))
+    if layout.n_lengths:
+        lengths = layout.lengths(some.X[some.index])
     return codes, lengths.astype(codes.dtype)

@@ -17,6 +17,7 @@ SMALL_STEP = 1e9  # operations; below, several threads are slower
 WARM_UP, WARM_UP_STEPS = 0.05, 20  # Adam's first steps follow rounding errors
 COOL_DOWN = 0.2  # share of the steps
 FULL_RATE_ROWS = 64  # of a step
+MAX_LOSSES = 64  # each of its own memory, which fragments that of batches
 
 
 def warmup_cosine(step: int, n_steps: int, row_share: float = 1.0) -> float:
@@ -149,5 +150,7 @@ class Trainer:
                     )
                     losses.append(loss)
                     self.n_steps += 1
+                    if len(losses) == MAX_LOSSES:
+                        losses = [torch.hstack(losses)]
             # One transfer from the device for an epoch, not one for each step.
-            yield float(torch.stack(losses).mean())
+            yield float(torch.hstack(losses).mean())

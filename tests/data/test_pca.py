@@ -10,6 +10,8 @@ from sklearn.decomposition import PCA
 
 from skae.data import _pca
 from skae.data._pca import fit_pca, moments, n_axes_for_share
+from skae.data._sources import Source, blocks_of
+from skae.data._validation import read_block
 
 # Limits under which a solver is used for every matrix.
 LARGE = {"MAX_SVD_OPERATIONS": 0, "MAX_SQUARE": 0, "MAX_RANDOMIZED": 1}
@@ -305,3 +307,19 @@ def test_sparse_rows_are_never_dense_as_a_whole(shape, solver, monkeypatch):
     budget = np.prod(shape) * 8 / 2  # half of the dense matrix
     assert peak_memory(n_axes_for_share, X, np.ones(shape[0]), 0.3) < budget
     assert peak_memory(fit, X, 20) < budget
+
+
+def test_moments_of_blocks_are_those_of_all_rows(monkeypatch):
+    monkeypatch.setattr("skae.data._rows.MAX_BLOCK_ROWS", 64)
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((500, 5)) + 1e6 * np.arange(5)
+    X[:, 4] = 0.1
+    weight = rng.integers(0, 3, 500).astype(float)
+    weight[64:128] = 0
+    source = Source(blocks_of(lambda: np.array_split(X, 7)), read_block)
+    mean, variance, scale = moments(source, weight)
+    expected = moments(X, weight)
+    assert_allclose(mean, expected[0], rtol=1e-14)
+    assert_allclose(variance, expected[1], rtol=1e-9)
+    assert scale == pytest.approx(expected[2], rel=1e-9)
+    assert (mean[4], variance[4]) == (0.1, 0)
