@@ -78,6 +78,7 @@ class IteratedBlocks(Blocks):
 
     def __getitem__(self, i: int):
         if i < self.position:
+            self.close()
             self.iterator, self.position = iter(self), 0
         for block in self.iterator:
             self.position += 1
@@ -87,6 +88,13 @@ class IteratedBlocks(Blocks):
             f"The function returned {self.position} blocks, but more in its first "
             "call. Each call must return the same blocks in the same order."
         )
+
+    def close(self) -> None:
+        """Close the file that an iterator reads, before it is exhausted."""
+        if hasattr(self.iterator, "close"):
+            self.iterator.close()
+
+    __del__ = close
 
 
 class Source:

@@ -188,3 +188,23 @@ def test_empty_blocks_among_others_are_no_rows(digits):
     blocks = [digits[:0], digits[:50], digits[:0], digits[50:]]
     assert_array_equal(opened(lambda: blocks)[:], digits)
     assert isinstance(blocks_of(lambda: blocks), IteratedBlocks)
+
+
+def test_iterators_are_closed_if_they_are_not_exhausted(digits):
+    n_open = []
+
+    def iterate():
+        n_open.append(1)
+        try:
+            yield from np.array_split(digits, 3)
+        finally:
+            n_open.pop()
+
+    source = opened(iterate)
+    source[:5]
+    assert len(n_open) == 1
+    source[60:70]
+    source[:5]
+    assert len(n_open) == 1
+    source.blocks.close()
+    assert not n_open
