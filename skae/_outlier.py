@@ -29,14 +29,26 @@ from skae._sklearn import (
 )
 from skae._torch import draw_seed
 from skae._transformer import AutoencoderTransformer
-from skae.data._frames import container_of, index_of, is_frame, read_columns
+from skae.data._columns import fit_columns
+from skae.data._frames import (
+    container_of,
+    index_of,
+    is_frame,
+    read_columns,
+    text_as_categories,
+)
+from skae.data._layout import IncompleteLayout, contains_nan
 from skae.data._missing import weighted_nanmean
+from skae.data._rows import check_magnitude
 from skae.data._validation import (
     as_array,
     as_table,
+    check_in_memory,
     check_numbers,
     declared,
+    feature_names,
     is_table,
+    named,
     validate_weights,
 )
 from skae.losses import StandardizedLoss, as_loss
@@ -238,16 +250,25 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
     def _standardize_first(self, X, sample_weight):
         """Return the rows to fit, and set the scaler and the features seen."""
         self.scaler_ = None
-        autoencoder = self.autoencoder
-        if autoencoder is None:
-            autoencoder = AutoencoderTransformer()
-        X = as_array(X)
+        autoencoder = AutoencoderTransformer()
+        if self.autoencoder is not None:
+            autoencoder = clone(self.autoencoder)
+            autoencoder._validate_params()
+        with named("X"):
+            check_in_memory(X)
+            X = as_array(X)
         loss = as_loss(getattr(autoencoder, "loss", "squared_error"))
         categorical = getattr(autoencoder, "categorical_features", "from_dtype")
-        is_matrix = len(X.shape) < 3 and not is_table(X, categorical)
-        if not is_matrix or not isinstance(loss, StandardizedLoss):
+        if is_table(X, categorical):
+            return checked_table(X, categorical)
+        if len(X.shape) > 2 or not isinstance(loss, StandardizedLoss):
             return X
         rows = self._validated(X, reset=True)
+        with named("X"):
+            check_magnitude(rows)
+            if contains_nan(rows):
+                layout = IncompleteLayout(rows.shape[1:])
+                layout.check_columns(rows, feature_names(self))
         # Sparse matrices remain sparse.
         scaler = StandardScaler(with_mean=not sparse.issparse(rows))
         self.scaler_ = scaler.fit(rows, sample_weight=sample_weight)
@@ -296,8 +317,11 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
             n_columns = math.prod(rows.shape[1:])
             # Of a few rows, a network would learn every one.
             max_iter = MAX_ITER if self.max_samples_ >= MIN_SAMPLES else 0
+            smallest = min(MIN_SAMPLES, self.max_samples_)
             autoencoder = AutoencoderTransformer(
-                max(1, n_columns // 4), early_stopping=False, max_iter=max_iter
+                max(1, min(n_columns // 4, smallest)),
+                early_stopping=False,
+                max_iter=max_iter,
             )
         else:
             autoencoder = clone(self.autoencoder)
@@ -424,16 +448,18 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
 
     def _validated(self, X, reset: bool):
         """Return rows of numbers as an array or a CSR matrix, with NaN if missing."""
-        X = as_array(X)
-        check_numbers(X)
-        return validate_data(
-            self,
-            X,
-            reset=reset,
-            accept_sparse="csr",
-            dtype=(np.float64, np.float32),
-            ensure_all_finite="allow-nan",
-        )
+        with named("X"):
+            check_in_memory(X)
+            X = as_array(X)
+            check_numbers(X)
+            return validate_data(
+                self,
+                X,
+                reset=reset,
+                accept_sparse="csr",
+                dtype=(np.float64, np.float32),
+                ensure_all_finite="allow-nan",
+            )
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -448,6 +474,15 @@ def subsample_sizes(largest: int, n_subsamples: int) -> list[int]:
     if n_subsamples == 1:
         return [largest]
     return np.rint(np.geomspace(smallest, largest, n_subsamples)).astype(int).tolist()
+
+
+def checked_table(X, categorical_features):
+    """Return a table whose strings are categories, however few rows are selected."""
+    table = as_table(X)
+    raws = read_columns(table)
+    mask = declared(categorical_features, [raw.name for raw in raws])
+    fit_columns(raws, np.ones(len(table)), mask)
+    return text_as_categories(table)
 
 
 def first_of_each_value(columns) -> np.ndarray:

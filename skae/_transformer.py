@@ -43,6 +43,7 @@ from skae.data._frames import fill_missing, index_of, is_frame
 from skae.data._rows import cast_rows
 from skae.data._validation import (
     as_array,
+    check_in_memory,
     one_row,
     validate_codes,
     validate_rows,
@@ -867,6 +868,7 @@ class AutoencoderTransformer(
                 "Got a model of images or sequences, but only missing values of tables "
                 "are imputed."
             )
+        check_in_memory(X)
         decoded = decode(self._codec.encode(validate_rows(self, X)))
         decoded = layout.decode(decoded) if layout.is_table else decoded
         X = X if is_frame(X) or sparse.issparse(X) else np.asarray(as_array(X))

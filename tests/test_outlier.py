@@ -249,6 +249,43 @@ def test_what_is_rare_is_part_of_every_subsample():
         assert np.isfinite(fitted.score_samples(rows)).all()
 
 
+@pytest.mark.parametrize("library", [pd, pl])
+def test_strings_of_many_categories_are_accepted_in_small_subsamples(library):
+    n = 400
+    names = [f"level {i % 70}" for i in range(n)]
+    table = library.DataFrame({"name": names, "x": np.arange(n) / n})
+    model = detector(max_samples=64, n_estimators=2).fit(table)
+    assert model.predict(table[:5]).shape == (5,)
+    identifiers = library.DataFrame({"name": [str(i) for i in range(n)], "x": 0.5})
+    with pytest.raises(ValueError, match="has 400 categories in 400 rows"):
+        detector().fit(identifiers)
+
+
+def test_invalid_parameters_of_the_autoencoder_are_named():
+    with pytest.raises(ValueError, match="'loss' parameter"):
+        AutoencoderOutlierDetector(AutoencoderTransformer(loss="bogus")).fit(X)
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "match"),
+    [
+        (X * 1e200, ValueError, "largest magnitude in X"),
+        (np.where([0, 0, 1, 0, 0, 0], np.nan, X), ValueError, "Column 2 of X has no"),
+        (lambda: [X], TypeError, "a function or an iterable of blocks"),
+    ],
+    ids=["huge", "empty column", "function"],
+)
+def test_rows_that_cannot_be_fitted_are_refused(rows, error, match):
+    with pytest.raises(error, match=match):
+        detector().fit(rows)
+
+
+def test_the_default_has_no_more_components_than_rows():
+    wide = np.random.default_rng(0).random((20, 300))
+    model = AutoencoderOutlierDetector(n_estimators=1, random_state=0).fit(wide)
+    assert model.estimators_[0].n_components == 20
+
+
 def test_sparse_rows_remain_sparse():
     rows = sparse.random_array((N, 30), density=0.1, rng=0, format="csr")
     fitted = detector().fit(rows)

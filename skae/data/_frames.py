@@ -241,6 +241,22 @@ def _is_missing_polars(series):
     return missing
 
 
+def text_as_categories(X):
+    """Return a frame whose columns of strings are declared as categories."""
+    if not is_frame(X):
+        return X
+    is_text = [raw.is_text for raw in read_columns(X)]
+    if is_polars_df(X):
+        import polars as pl
+
+        names = [name for name, text in zip(X.columns, is_text, strict=True) if text]
+        return X.with_columns(pl.col(name).cast(pl.Categorical) for name in names)
+    X = X.copy()
+    for i in np.flatnonzero(is_text):
+        X.isetitem(i, X.iloc[:, i].astype("category"))
+    return X
+
+
 def hide_one_value(X):
     """Return a copy of a frame without missing values, in which one is missing.
 

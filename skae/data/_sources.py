@@ -106,8 +106,8 @@ class Source:
         The blocks.
 
     convert : callable
-        `convert(block)` returns the validated flat rows of a block, and the shape of a
-        row.
+        `convert(block)` returns the validated flat rows of a block, the shape of a row,
+        and the names of the columns of a data frame, or None.
 
     Attributes
     ----------
@@ -129,6 +129,9 @@ class Source:
     has_nan : bool
         Whether there are NaN.
 
+    names : list or None
+        The names of the columns, if blocks are data frames.
+
     first : ndarray or DataFrame
         The first block before it was converted.
     """
@@ -138,10 +141,10 @@ class Source:
         sizes, dtypes, self.has_nan = [0], [], False
         low, high = np.nan, np.nan
         for block in blocks:
-            rows, shape = convert(block)
+            rows, shape, names = convert(block)
             if len(sizes) == 1:
-                self.first, self.row_shape = block, shape
-            self._check_shape(shape)
+                self.first, self.row_shape, self.names = block, shape, names
+            self._check_columns(shape, names)
             sizes.append(len(rows))
             dtypes.append(rows.dtype)
             if not len(rows):
@@ -160,11 +163,16 @@ class Source:
         self.dtype = np.result_type(*dtypes)
         self._held: tuple = (None, None)  # number and rows of the last block
 
-    def _check_shape(self, shape: tuple[int, ...]) -> None:
+    def _check_columns(self, shape: tuple[int, ...], names: list | None) -> None:
         if shape != self.row_shape:
             raise ValueError(
                 f"Got blocks with rows of shape {self.row_shape} and {shape}, but "
                 "expected the same shape in all blocks."
+            )
+        if names != self.names:
+            raise ValueError(
+                f"Got blocks with the columns {self.names} and {names}, but expected "
+                "the same columns in the same order in all blocks."
             )
 
     def __len__(self) -> int:
@@ -195,14 +203,14 @@ class Source:
         """Return the rows of block i."""
         if self._held[0] != i:
             self._held = (None, None)  # before another block is in memory
-            rows, shape = self.convert(self.blocks[i])
+            rows, shape, names = self.convert(self.blocks[i])
             if len(rows) != self.starts[i + 1] - self.starts[i]:
                 raise ValueError(
                     f"Block {i} has {len(rows)} rows, but had "
                     f"{self.starts[i + 1] - self.starts[i]} at first. Each call of the "
                     "function must return the same blocks in the same order."
                 )
-            self._check_shape(shape)
+            self._check_columns(shape, names)
             self._held = i, rows
         return self._held[1]
 

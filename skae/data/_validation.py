@@ -356,6 +356,7 @@ def validate_rows(estimator, X):
 def validate_codes(X, n_components: int) -> np.ndarray:
     """Return codes as floats, of shape (n_samples, n_components)."""
     with named("X"):
+        check_in_memory(X)
         # Codes have no feature names to compare, so not by `validate_data`.
         codes = as_array(X)
         check_numbers(codes)
@@ -421,8 +422,8 @@ def unpacked(block):
     return block.to_pandas() if is_arrow else block
 
 
-def read_block(block) -> tuple[np.ndarray, tuple[int, ...]]:
-    """Return the flat rows of a block of a source, and the shape of a row.
+def read_block(block) -> tuple[np.ndarray, tuple[int, ...], list | None]:
+    """Return the flat rows of a block, the shape of a row, and names of columns.
 
     Blocks are arrays, data frames, tables of pyarrow, or tuples whose first element is
     one of these, such as the batches of a data loader.
@@ -436,7 +437,8 @@ def read_block(block) -> tuple[np.ndarray, tuple[int, ...]]:
     rows, shape = flatten(block)
     checks = MATRIX_CHECKS | {"accept_sparse": False, "ensure_min_samples": 0}
     rows = check_array(rows, **checks)
-    return rows, shape or rows.shape[1:]
+    names = list(block.columns) if is_frame(block) else None
+    return rows, shape or rows.shape[1:], names
 
 
 def flatten(X):
@@ -468,6 +470,20 @@ def as_array(X):
             f"Cannot be converted to an array ({error}). Pad sequences of different "
             "lengths with NaN to an array of shape (n_samples, n_steps, n_features)."
         ) from error
+
+
+def check_in_memory(X) -> None:
+    """Raise TypeError for rows that are read in blocks."""
+    if is_source(X):
+        what = (
+            f"an array of type {type(X).__name__}"
+            if hasattr(X, "shape")
+            else ("a function or an iterable of blocks")
+        )
+        raise TypeError(
+            f"Got {what}, but expected rows in memory. Pass an array, or one block of "
+            "rows at a time."
+        )
 
 
 def array_of_tensor(X) -> np.ndarray:

@@ -174,10 +174,15 @@ def test_fewer_blocks_in_a_later_pass_are_refused(digits):
         ([np.empty((0, 3))], "0 sample"),
         ([np.zeros((2, 3)), np.zeros((2, 4))], r"shape \(3,\) and \(4,\)"),
         ([np.zeros((2, 3)), np.full((2, 3), np.inf)], "infinity"),
+        (
+            [pd.DataFrame({"x": [1], "y": [2]}), pd.DataFrame({"y": [2], "x": [1]})],
+            r"columns \['x', 'y'\] and \['y', 'x'\]",
+        ),
+        ([pd.DataFrame({"x": [1.0]}), np.zeros((2, 1))], r"columns \['x'\] and None"),
         ([pd.DataFrame({"x": ["a", "b"]})], "columns other than numbers"),
         ([["a", "b"]], "not numbers|array"),
     ],
-    ids=["none", "empty", "widths", "infinite", "text", "strings"],
+    ids=["none", "empty", "widths", "infinite", "order", "names", "text", "strings"],
 )
 def test_blocks_that_are_no_rows_of_numbers_are_refused(blocks, match):
     with pytest.raises((TypeError, ValueError), match=match):

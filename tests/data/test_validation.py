@@ -614,3 +614,10 @@ def test_validation_rows_outside_the_domain_of_the_loss_raise():
 @pytest.mark.parametrize("loss", ["log_loss", "brier", "poisson", "squared_error"])
 def test_the_ends_of_the_domain_are_valid(loss):
     check_domain((X > 0).astype(float), as_loss(loss))
+
+
+def test_codes_and_rows_to_impute_must_be_in_memory(digits):
+    model = AutoencoderTransformer(max_iter=0).fit(digits)
+    for method in (model.inverse_transform, model.impute):
+        with pytest.raises(TypeError, match="a function or an iterable of blocks"):
+            method(lambda: [digits])
