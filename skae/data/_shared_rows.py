@@ -60,6 +60,11 @@ class SharedRows(Source):
         self.extremes = np.fmin.reduce(lows), np.fmax.reduce(highs)
         self.has_nan = any(nans)
         self.ends = np.cumsum([starts[-1] for starts in all_starts])
+        if not self.ends[-1]:
+            raise ValueError(
+                "Found array with 0 sample(s) on every rank, while a minimum of 1 is "
+                "required on one of them."
+            )
         self.position = slice(self.ends[group.rank] - len(own), self.ends[group.rank])
         self.starts = np.cumsum([0, *np.concatenate([np.diff(s) for s in all_starts])])
         self.is_read_in_blocks, self.is_sequential = any(from_blocks), any(in_order)

@@ -259,8 +259,11 @@ def connection_errors() -> Iterator[None]:
 @contextmanager
 def deferred_interrupts(group: ProcessGroup) -> Iterator[None]:
     """Store the first Ctrl-C in the group, which raises it on all ranks together."""
-    # Only the main thread receives signals, and can set a handler.
-    if threading.current_thread() is not threading.main_thread():
+    # Only the main thread receives signals, and can set a handler. A process may also
+    # ignore them, such as one in the background.
+    before = signal.getsignal(signal.SIGINT)
+    is_main = threading.current_thread() is threading.main_thread()
+    if not (is_main and callable(before)) or before == signal.SIG_IGN:
         yield
         return
 
@@ -268,7 +271,7 @@ def deferred_interrupts(group: ProcessGroup) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
         group.interrupt = KeyboardInterrupt()
 
-    before = signal.signal(signal.SIGINT, store)
+    signal.signal(signal.SIGINT, store)
     try:
         yield
     finally:
