@@ -24,7 +24,7 @@ def part(share, X=X):
 
 
 def test_without_a_process_group_fit_raises():
-    with pytest.raises(ValueError, match="torchrun .*init_process_group"):
+    with pytest.raises(ValueError, match=r"torchrun .*init_process_group"):
         AutoencoderTransformer(distributed=True).fit(rows(50))
 
 
@@ -62,6 +62,11 @@ def test_shards_of_any_size_give_the_model_of_one_process(exceeds, weighted):
         + MODEL
         + """
 weight = np.random.default_rng(1).integers(0, 4, len(X)) / 3 if weighted else None
+if exceeds:
+    # Moments that are summed in another order differ in the last bit, to which training
+    # with a kink at 0 is more sensitive, in one process as well.
+    one.set_params(network__activation="tanh")
+    model.set_params(network__activation="tanh")
 one.fit(X, sample_weight=weight)
 exceed_memory() if exceeds else divide_steps()
 results = []
@@ -83,9 +88,7 @@ print(json.dumps(results))
     assert results[0] == results[1]
     for _, error, code_error, same_decisions, n_epochs in results[0]:
         assert error < 1e-10
-        # Moments that are summed in another order differ in the last bit. In one
-        # process such a difference has the same effect on codes.
-        assert code_error < (1e-6 if exceeds else 1e-10)
+        assert code_error < (1e-8 if exceeds else 1e-10)
         assert same_decisions
         assert n_epochs == 30
 

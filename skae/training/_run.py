@@ -153,7 +153,10 @@ class TrainingRun:
         """Return the loss of `evaluation` at the start, and that of the mean."""
         self.state.load(self.state.start)
         null_loss = self.trainer.objective.null_loss(self.evaluation)
-        return self.trainer.group.from_first(self.evaluate(), null_loss)
+        start_loss, null_loss = self.trainer.group.from_first(
+            self.evaluate(), null_loss
+        )
+        return start_loss, null_loss
 
     def evaluate(self) -> float:
         """Return the loss of `evaluation`."""
