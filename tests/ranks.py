@@ -74,7 +74,7 @@ def divide_steps():
     """Treat small steps like large ones, which are divided between the ranks."""
     from skae.training import _trainer
 
-    _trainer.SMALL_STEP = 0
+    _trainer.DIVIDED_STEP = 0
 
 
 def exceed_memory():

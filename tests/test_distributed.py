@@ -119,14 +119,14 @@ def test_every_variant_is_fitted_as_in_one_process():
 results, before = [], None
 from skae.data import _validation
 from skae.training import _batches, _trainer
-limits = _validation.MAX_HELD_ENTRIES, _batches.RESIDENT_BYTES, _trainer.SMALL_STEP
+limits = _validation.MAX_HELD_ENTRIES, _batches.RESIDENT_BYTES, _trainer.DIVIDED_STEP
 for changes in variants:
     params = {**options, "max_iter": 2, **changes}
     n, nan = params.pop("n", 1000), params.pop("nan", False)
     X = np.abs(rows(n))
     if nan:
         X[::3, 2] = np.nan
-    _validation.MAX_HELD_ENTRIES, _batches.RESIDENT_BYTES, _trainer.SMALL_STEP = limits
+    _validation.MAX_HELD_ENTRIES, _batches.RESIDENT_BYTES, _trainer.DIVIDED_STEP = limits
     one = AutoencoderTransformer(**params).fit(X)
     exceed_memory()
     model = AutoencoderTransformer(**params, distributed=True).fit(part(0.6, X))

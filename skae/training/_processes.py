@@ -57,8 +57,8 @@ class SingleProcess:
             `gradient(rows, weights)` writes the gradient of the mean loss of a batch,
             and returns the loss.
 
-        written : Tensor of shape (n_parameters,)
-            The memory to which it writes.
+        written : Tensor of shape (n_parameters + 1,)
+            The memory to which it writes, and an entry for the loss.
         """
         return gradient
 
@@ -186,22 +186,18 @@ class ProcessGroup(SingleProcess):
 
     def divide(self, gradient: Callable, written: Tensor) -> Callable:
         """Return a function that divides the rows of a batch among all ranks."""
-        # The gradient and the loss are summed at once.
-        buffer = written.new_empty(len(written) + 1)
-
         def divided(rows: Tensor, weights: Tensor | None) -> Tensor:
             own = rows.tensor_split(self.size)[self.rank]
             if weights is not None:
                 weights = weights.tensor_split(self.size)[self.rank]
-            buffer.zero_()
             if len(own):
-                buffer[-1] = gradient(own, weights)
-                buffer[:-1] = written
+                written[-1] = gradient(own, weights)
                 # The mean of the batch is the sum of the shares of its parts.
-                buffer.mul_(len(own) / len(rows))
-            self._reduce(buffer, dist.ReduceOp.SUM)
-            written.copy_(buffer[:-1])
-            return buffer[-1].clone()
+                written.mul_(len(own) / len(rows))
+            else:
+                written.zero_()
+            self._reduce(written, dist.ReduceOp.SUM)
+            return written[-1].clone()
 
         return divided
 

@@ -15,6 +15,7 @@ from skae.training._optimizers import FlatParameters
 from skae.training._processes import SINGLE_PROCESS, SingleProcess
 
 SMALL_STEP = 1e9  # operations; below, several threads are slower
+DIVIDED_STEP = 1e8  # operations; below, several processes are slower
 WARM_UP, WARM_UP_STEPS = 0.05, 20  # Adam's first steps follow rounding errors
 COOL_DOWN = 0.2  # share of the steps
 FULL_RATE_ROWS = 64  # of a step
@@ -118,9 +119,9 @@ class Trainer:
             objective.detect_global_rng(batches)
         if objective.uses_global_rng:  # which only autograd's objective handles
             self.gradient = self.autograd
-        # All processes compute small steps, since an exchange would take longer.
-        if n_operations > SMALL_STEP and objective.is_mean_over_rows:
-            self.gradient = group.divide(self.gradient, flat.gradient)
+        # All processes compute smaller steps, since an exchange would take longer.
+        if n_operations > DIVIDED_STEP and objective.is_mean_over_rows:
+            self.gradient = group.divide(self.gradient, flat.gradient_and_loss)
 
     def autograd(self, rows: Tensor, weights: Tensor | None) -> Tensor:
         """Write the gradient of a batch by autograd, and return the loss."""
