@@ -273,7 +273,7 @@ class AutoencoderTransformer(
     distributed : bool, default=False
         Whether the processes of `torch.distributed` fit one model together. Each of
         them calls `fit` with its own rows, and has the same fitted model afterwards:
-        that of all rows, up to rounding. See :doc:`several_processes`.
+        that of all rows, up to rounding. See :ref:`several_processes`.
 
     precision : {"auto", "bfloat16", "float32", "float64"}, default="auto"
         The floating point type. "auto" is "float64" for float64 data of at most 500

@@ -1,9 +1,20 @@
 """Several processes fit one model, and end together."""
 
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import joblib
+import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from ranks import rows, run_ranks
+from variants import digest
 
+import skae
 from skae import AutoencoderTransformer
 from skae.training._distributed import check_equal
 
@@ -119,14 +130,19 @@ def test_every_variant_is_fitted_as_in_one_process():
 results, before = [], None
 from skae.data import _validation
 from skae.training import _batches, _trainer
-limits = _validation.MAX_HELD_ENTRIES, _batches.RESIDENT_BYTES, _trainer.DIVIDED_STEP
+limits = [
+    (_validation, "MAX_HELD_ENTRIES"), (_batches, "RESIDENT_BYTES"),
+    (_trainer, "DIVIDED_STEP"),
+]
+limits = [(module, name, getattr(module, name)) for module, name in limits]
 for changes in variants:
     params = {**options, "max_iter": 2, **changes}
     n, nan = params.pop("n", 1000), params.pop("nan", False)
     X = np.abs(rows(n))
     if nan:
         X[::3, 2] = np.nan
-    _validation.MAX_HELD_ENTRIES, _batches.RESIDENT_BYTES, _trainer.DIVIDED_STEP = limits
+    for limit in limits:
+        setattr(*limit)
     one = AutoencoderTransformer(**params).fit(X)
     exceed_memory()
     model = AutoencoderTransformer(**params, distributed=True).fit(part(0.6, X))
@@ -322,6 +338,28 @@ print(json.dumps(error))
     )
     assert results[0][0] == "ConnectionError"
     assert results[1] == ["MemoryError", "on one rank"]
+
+
+@pytest.mark.slow
+def test_the_script_of_the_guide_runs_with_torchrun(tmp_path):
+    page = (Path(__file__).parents[1] / "docs" / "several_processes.rst").read_text()
+    script = re.search(r"block:: python\n\n((?: {3}.*\n|\n)+)", page)[1]
+    (tmp_path / "script.py").write_text(textwrap.dedent(script))
+    X = rows()
+    np.save(tmp_path / "rows.npy", X)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    done = subprocess.run(
+        [*torchrun, "--nproc-per-node=2", "script.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env={**os.environ, "PYTHONPATH": str(Path(skae.__file__).parents[1])},
+    )
+    assert done.returncode == 0, done.stderr
+    model = joblib.load(tmp_path / "model.joblib")
+    one = AutoencoderTransformer(8, random_state=0).fit(X)
+    assert digest(model) == digest(one)
 
 
 @pytest.mark.slow

@@ -186,6 +186,7 @@ class ProcessGroup(SingleProcess):
 
     def divide(self, gradient: Callable, written: Tensor) -> Callable:
         """Return a function that divides the rows of a batch among all ranks."""
+
         def divided(rows: Tensor, weights: Tensor | None) -> Tensor:
             own = rows.tensor_split(self.size)[self.rank]
             if weights is not None:

@@ -15,7 +15,7 @@ from skae.training._optimizers import FlatParameters
 from skae.training._processes import SINGLE_PROCESS, SingleProcess
 
 SMALL_STEP = 1e9  # operations; below, several threads are slower
-DIVIDED_STEP = 1e8  # operations; below, several processes are slower
+DIVIDED_STEP = 5e8  # operations; below, several processes are slower
 WARM_UP, WARM_UP_STEPS = 0.05, 20  # Adam's first steps follow rounding errors
 COOL_DOWN = 0.2  # share of the steps
 FULL_RATE_ROWS = 64  # of a step
