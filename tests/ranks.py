@@ -23,7 +23,8 @@ warnings.filterwarnings("ignore", category=ConvergenceWarning)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 rank = int(os.environ["RANK"])
 dist.init_process_group(
-    "gloo", init_method=os.environ["INIT"], rank=rank, world_size=2
+    "gloo", init_method=os.environ["INIT"], rank=rank,
+    world_size=int(os.environ["N_RANKS"]),
 )
 """
 
@@ -102,6 +103,7 @@ def run_ranks(script, n_ranks=2, may_fail=()):
             **os.environ,
             "INIT": f"file://{folder}/store",
             "OMP_NUM_THREADS": "1",
+            "N_RANKS": str(n_ranks),
             "PYTHONPATH": os.pathsep.join(
                 [str(Path(__file__).parent), *filter(None, sys.path)]
             ),

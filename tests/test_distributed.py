@@ -158,6 +158,26 @@ print(json.dumps(results))
 
 
 @pytest.mark.slow
+def test_a_batch_may_have_fewer_rows_than_there_are_processes():
+    results = run_ranks(
+        MODEL
+        + """
+X = X[:100]
+options.update(max_iter=3, batch_size=2)
+one = AutoencoderTransformer(**options).fit(X)
+exceed_memory()
+own = np.split(X, [60, 60])[rank]
+model = AutoencoderTransformer(**options, distributed=True).fit(own)
+error = float(np.abs(one.transform(X) - model.transform(X)).max())
+print(json.dumps([digest(model), error]))
+        """,
+        n_ranks=3,
+    )
+    assert results[0] == results[1] == results[2]
+    assert results[0][1] < 1e-8
+
+
+@pytest.mark.slow
 def test_images_frames_and_blocks_are_shared():
     results = run_ranks(
         MODEL
@@ -172,23 +192,31 @@ class Blocks:
         self.X, self.shape, self.dtype = X, X.shape, X.dtype
     def __getitem__(self, rows):
         return self.X[rows]
+def function_of_frames(own):
+    part = pd.DataFrame(own, columns=frame.columns)
+    return lambda: iter([part[:100], part[100:]])
 cases = {
     "frame": (frame, {}, None),
     "images": (X.reshape(-1, 5, 2), {}, None),
     "blocks": (X, {}, Blocks),
     "none": (X, {}, None),
+    "function of frames": (X, {}, function_of_frames),
 }
 for name, (data, params, wrap) in cases.items():
     share = 1.0 if name == "none" else 0.6
-    options["max_iter"] = 0 if name == "blocks" else 2
+    options["max_iter"] = 0 if "blocks" in name or "function" in name else 2
     _validation.MAX_HELD_ENTRIES = held
     one = AutoencoderTransformer(**options).fit(data)
     exceed_memory()
     own = part(share, data)
     own = own if wrap is None else wrap(own)
     model = AutoencoderTransformer(**options, distributed=True).fit(own)
-    error = float(np.abs(one.transform(data) - model.transform(data)).max())
+    rows_of_model = frame if hasattr(model, "feature_names_in_") else data
+    error = float(np.abs(one.transform(data) - model.transform(rows_of_model)).max())
     sampled = type(model.sample(2)).__name__ == type(one.sample(2)).__name__
+    if "function" in name:
+        assert list(model.feature_names_in_) == list(frame.columns)
+        sampled = True
     results.append([digest(model), error, sampled])
     if name == "blocks":
         model.set_params(max_iter=2).fit(own)

@@ -16,7 +16,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from sklearn.utils.extmath import svd_flip
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
-from skae.data._rows import dense, row_blocks
+from skae.data._rows import LazyRows, dense, row_blocks
 from skae.data._shared_rows import SharedRows
 from skae.data._sources import Source
 
@@ -301,11 +301,13 @@ def rounding_error(X, mean, variance, largest):
 
 def _sum_of_blocks(X, weight, function):
     """Return the sum of `function(rows, weights)` over blocks of dense rows."""
-    if isinstance(X, SharedRows):
-        own, weight = X.own, weight[X.position]
+    shared = X.X if isinstance(X, LazyRows) else X
+    if isinstance(shared, SharedRows):
+        own, weight = shared.own, weight[shared.position]
+        own = LazyRows(own, X.function, X.shape[1]) if isinstance(X, LazyRows) else own
         # Zeros of the shape of the sum, if this process has no rows.
         zeros = function(np.empty((0, X.shape[1])), weight[:0])
-        return X.sum(zeros + _sum_of_blocks(own, weight, function))
+        return shared.sum(zeros + _sum_of_blocks(own, weight, function))
     return sum(function(dense(X[rows]), weight[rows]) for rows in row_blocks(*X.shape))
 
 

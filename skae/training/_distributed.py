@@ -11,7 +11,7 @@ from sklearn.utils.validation import validate_data
 from skae._version import __version__
 from skae.data._frames import container_of
 from skae.data._shared_rows import SharedRows
-from skae.data._sources import Source
+from skae.data._sources import Source, blocks_of, is_source
 from skae.data._validation import (
     as_array,
     is_table,
@@ -81,7 +81,8 @@ def share_rows(
     check_equal(described)
     dtypes = [facts["dtype"] for facts in described]
     dtype = next(filter(None, dtypes), own.rows.dtype)
-    shared = SharedRows(own.rows, own.row_shape, dtype, X, group)
+    first = blocks_of(X)[0] if is_source(X) else X
+    shared = SharedRows(own.rows, own.row_shape, dtype, first, group)
     if sample_weight is None:
         return shared, None
     return shared, np.concatenate(group.gather_objects(own.weight))

@@ -44,12 +44,8 @@ def on_all_ranks(X, ends, function):
     parts = np.split(X, ends)
 
     def run(rank):
-        try:
-            group = ThreadGroup(rank, values, barrier)
-            return function(SharedRows(parts[rank], (X.shape[1],), X.dtype, X, group))
-        except BaseException:
-            barrier.abort()
-            raise
+        group = ThreadGroup(rank, values, barrier)
+        return function(SharedRows(parts[rank], (X.shape[1],), X.dtype, X, group))
 
     with ThreadPoolExecutor(N_RANKS) as pool:
         return list(pool.map(run, range(N_RANKS)))
