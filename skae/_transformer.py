@@ -64,6 +64,7 @@ from skae.networks._mlp import MLP
 from skae.noise import Noise
 from skae.regularizers._base import Regularizer
 from skae.training._auto import resolve_params
+from skae.training._distributed import share_rows
 from skae.training._fit import (
     SUMMARIES,
     continue_fit,
@@ -84,9 +85,11 @@ from skae.training._outcome import (
     warn_of_failure,
     warn_of_other_rows,
 )
+from skae.training._processes import SINGLE_PROCESS, process_group
 
 DEFAULT_NETWORK = MLP()
 RUN_PARAMS = ("solver", "learning_rate", "alpha", "noise", "precision", "device")
+LOCAL = ("module_", "_config", "_run", "_run_params")  # equal, or need not be
 # Everything that a fit sets.
 FITTED = (*SAVED, "feature_names_in_", "_run", "_run_params")
 
@@ -268,6 +271,11 @@ class AutoencoderTransformer(
     device : "auto", str or torch.device, default="auto"
         The device to compute on. "auto" is "cuda" or "mps" if available, else "cpu".
 
+    distributed : bool, default=False
+        Whether the processes of `torch.distributed` fit one model together. Each of
+        them calls `fit` with its own rows, and has the same fitted model afterwards:
+        that of all rows, up to rounding. See :ref:`several_processes`.
+
     precision : {"auto", "bfloat16", "float32", "float64"}, default="auto"
         The floating point type. "auto" is "float64" for float64 data of at most 500
         rows, else "float32". "bfloat16" applies to products in training only. It is
@@ -416,6 +424,7 @@ class AutoencoderTransformer(
         "tol": [Interval(Real, 0, 1, closed="left")],
         "warm_start": ["boolean"],
         "device": [str, torch.device],
+        "distributed": ["boolean"],
         "precision": [StrOptions({"auto", "bfloat16", "float32", "float64"})],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -471,6 +480,7 @@ class AutoencoderTransformer(
         tol: float = 0.0,
         warm_start: bool = False,
         device: str | torch.device = "auto",
+        distributed: bool = False,
         precision: str = "auto",
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -493,6 +503,7 @@ class AutoencoderTransformer(
         self.tol = tol
         self.warm_start = warm_start
         self.device = device
+        self.distributed = distributed
         self.precision = precision
         self.random_state = random_state
         self.verbose = verbose
@@ -533,9 +544,9 @@ class AutoencoderTransformer(
             The fitted estimator.
         """
         continues = self.warm_start and hasattr(self, "module_")
-        with isolated_torch() as n_threads:
+        with isolated_torch() as n_threads, process_group(self.distributed) as group:
             data, params, metadata = self._prepare(
-                X, sample_weight, X_val, X_clean, continues, n_threads
+                X, sample_weight, X_val, X_clean, continues, n_threads, group
             )
             if not continues:
                 warn_of_sizes(params.config, data.X.shape[0])
@@ -596,13 +607,18 @@ class AutoencoderTransformer(
         self : AutoencoderTransformer
             The fitted estimator.
         """
+        if self.distributed is True:
+            raise ValueError(
+                "Got distributed=True, which partial_fit does not support. Call fit, "
+                "or set distributed=False."
+            )
         # `fit_context` validates the parameters in the first call only.
         self._validate_params()
         continues = hasattr(self, "module_")
         one_epoch = {"max_iter": 1, "early_stopping": False, "warm_start": True}
         with isolated_torch() as n_threads:
             data, params, metadata = self._prepare(
-                X, sample_weight, None, X_clean, continues, n_threads, one_epoch
+                X, sample_weight, None, X_clean, continues, n_threads, changes=one_epoch
             )
             callbacks = self._init_callback_context(max_subtasks=1)
             callbacks.call_on_fit_task_begin(estimator=self, X=X, y=X)
@@ -623,6 +639,11 @@ class AutoencoderTransformer(
         return self
 
     def _validate_params(self):
+        # An error on one rank is raised on all of them.
+        with process_group(self.distributed is True) as group:
+            group.attempt(self._validate_own_params)
+
+    def _validate_own_params(self):
         params = self.get_params(deep=False)
         check_parts(type(self).__name__, params)
         try:
@@ -633,18 +654,29 @@ class AutoencoderTransformer(
             raise InvalidParameterError(f"{error}{hint}") from None
 
     def _prepare(
-        self, X, sample_weight, X_val, X_clean, continues, n_threads, changes=None
+        self,
+        X,
+        sample_weight,
+        X_val,
+        X_clean,
+        continues,
+        n_threads,
+        group=SINGLE_PROCESS,
+        changes=None,
     ):
         """Return validated rows, resolved parameters and attributes of the input."""
         loss = as_loss(self.loss)
+        if self.distributed:
+            X, sample_weight = share_rows(self, X, sample_weight, X_val, X_clean, group)
         data, metadata = validate_training_data(
             self, X, sample_weight, loss, X_val, X_clean, reset=not continues
         )
         # The parts themselves; they are cloned into the configuration of the model.
         params = self.get_params(deep=False) | (changes or {})
         if not continues:
-            seed = draw_seed(self.random_state)
-            return data, resolve_params(params, data, seed, n_threads), metadata
+            (seed,) = group.from_first(draw_seed(self.random_state))
+            params = resolve_params(params, data, int(seed), n_threads, group)
+            return data, params, metadata
         # The first seed again: validation rows must stay unseen.
         params = resolve_params(params, data, self._seed, n_threads)
         params = params.for_model(self._config)
@@ -677,13 +709,17 @@ class AutoencoderTransformer(
         reported: dict[str, Any] = {"estimator": self, "X": X, "y": X}
         epochs = callbacks.subcontext("epochs", max_subtasks=run.n_remaining)
         epochs.call_on_fit_task_begin(**reported)
+        if self.distributed:
+            # A callback of one process may compute them, without the rows of others.
+            fitted_attributes(run, params, copied=True)
         while run.has_next:
             epoch = epochs.subcontext("epoch").call_on_fit_task_begin(**reported)
             run.train_epoch()
             if self.verbose:
                 print(run.report())  # noqa: T201
             # The attributes are computed only for callbacks that use them.
-            run.stopped = epoch.call_on_fit_task_end(
+            end = partial(
+                epoch.call_on_fit_task_end,
                 reconstruction_attributes=lambda: {
                     **fitted_attributes(run, params, copied=True),
                     **metadata,
@@ -691,6 +727,7 @@ class AutoencoderTransformer(
                 },
                 **reported,
             )
+            run.stopped = params.group.any(end)
         epochs.call_on_fit_task_end(**reported)
 
     def _set_fitted(self, result, metadata):
@@ -704,6 +741,8 @@ class AutoencoderTransformer(
             run.free_data()
             attributes["_run_params"] = self._training_params()
         attributes["_run"] = run if may_continue else None
+        shared = {name: attributes[name] for name in attributes if name not in LOCAL}
+        attributes |= result.params.group.object_from_first(shared)
         self.__dict__.update(attributes, **metadata)
 
     @isolated_torch(n_threads=None)

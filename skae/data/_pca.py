@@ -7,6 +7,7 @@ results are deterministic.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from sklearn.utils.extmath import svd_flip
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
-from skae.data._rows import dense, row_blocks
+from skae.data._rows import LazyRows, dense, row_blocks
+from skae.data._shared_rows import SharedRows
 from skae.data._sources import Source
 
 MAX_SVD_OPERATIONS = 5e8  # about 0.2 s on one core
@@ -202,18 +204,24 @@ def _moments(X, weight):
 
 def _moments_by_merging(X, weight):
     """Return moments after a single pass over the rows (Chan et al. 1983)."""
-    total, mean, squares = 0.0, np.zeros(X.shape[1]), np.zeros(X.shape[1])
-    for block in row_blocks(*X.shape):
-        w, rows = weight[block], X[block]
-        if not w.any():
-            continue
-        # Of a block in memory, with several passes.
-        block_mean, block_variance = _moments(rows, w)
-        total += w.sum()
-        share, shift = w.sum() / total, block_mean - mean
-        mean = mean + share * shift
-        squares += w.sum() * (block_variance + (1 - share) * np.square(shift))
-    return mean, squares / total
+    own, own_weight = X.own, weight[X.position]
+    blocks = ((own[b], own_weight[b]) for b in row_blocks(*own.shape))
+    # Of a block in memory, with several passes.
+    parts = ((w.sum(), *_moments(rows, w)) for rows, w in blocks if w.any())
+    start = 0.0, np.zeros(X.shape[1]), np.zeros(X.shape[1])
+    # Of the blocks of each process, and then of all processes.
+    _, mean, variance = reduce(_merge, X.gather(reduce(_merge, parts, start)), start)
+    return mean, variance
+
+
+def _merge(first, second):
+    """Return the weight, mean and variance of two parts together."""
+    total, shift = first[0] + second[0], second[1] - first[1]
+    if not total:
+        return first
+    share = second[0] / total
+    variance = (1 - share) * (first[2] + share * np.square(shift)) + share * second[2]
+    return total, first[1] + share * shift, variance
 
 
 def _sparse_moments(X, weight):
@@ -293,6 +301,13 @@ def rounding_error(X, mean, variance, largest):
 
 def _sum_of_blocks(X, weight, function):
     """Return the sum of `function(rows, weights)` over blocks of dense rows."""
+    shared = X.X if isinstance(X, LazyRows) else X
+    if isinstance(shared, SharedRows):
+        own, weight = shared.own, weight[shared.position]
+        own = LazyRows(own, X.function, X.shape[1]) if isinstance(X, LazyRows) else own
+        # Zeros of the shape of the sum, if this process has no rows.
+        zeros = function(np.empty((0, X.shape[1])), weight[:0])
+        return shared.sum(zeros + _sum_of_blocks(own, weight, function))
     return sum(function(dense(X[rows]), weight[rows]) for rows in row_blocks(*X.shape))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from skae.data._shared_rows import SharedRows
 from skae.data._sources import Source
 
 ROW_DTYPES = (np.float64, np.float32, np.float16)
@@ -162,6 +163,11 @@ class StandardizedRows:
         return sparse.issparse(self.X)
 
     @property
+    def is_read_in_blocks(self):
+        """Whether rows are shuffled by blocks, since single rows are slow to read."""
+        return isinstance(self.X, Source) and self.X.is_read_in_blocks
+
+    @property
     def block_starts(self) -> np.ndarray:
         """The first of the selected rows of each block of a source, and their number.
 
@@ -194,11 +200,12 @@ class StandardizedRows:
 
     def subset(self, positions):
         """Return the rows at integer positions, with their weights."""
-        return replace(
-            self,
-            index=positions if self.index is None else self.index[positions],
-            weight=None if self.weight is None else self.weight[positions],
-        )
+        X, index = self.X, positions if self.index is None else self.index[positions]
+        if isinstance(X, SharedRows):
+            # Callbacks of a single process may read samples again.
+            X, index = X.keep(index), np.arange(len(index))
+        weight = None if self.weight is None else self.weight[positions]
+        return replace(self, X=X, index=index, weight=weight)
 
 
 @dataclass

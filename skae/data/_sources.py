@@ -134,7 +134,16 @@ class Source:
 
     first : ndarray or DataFrame
         The first block before it was converted.
+
+    position : slice
+        Where the rows of this process are.
+
+    is_read_in_blocks : bool
+        Whether rows are shuffled by blocks, since single rows are slow to read.
     """
+
+    position = slice(None)
+    is_read_in_blocks = True
 
     def __init__(self, blocks: Blocks, convert: Callable):
         self.blocks, self.convert = blocks, convert
@@ -177,6 +186,24 @@ class Source:
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    @property
+    def own(self):
+        """The rows of this process: all of them, unless rows are shared."""
+        return self
+
+    @property
+    def is_sequential(self) -> bool:
+        """Whether blocks can only be read in order."""
+        return self.blocks.is_sequential
+
+    def gather(self, part) -> list:
+        """Return the parts of a result that all processes have computed."""
+        return [part]
+
+    def sum(self, part) -> np.ndarray:
+        """Return the sum of the parts of a result that all processes have computed."""
+        return part
 
     def __getitem__(self, index) -> np.ndarray:
         """Return rows, selected by a slice, integers or a mask."""

@@ -118,7 +118,7 @@ def validate_training_data(
         estimator.
     """
     # Validation returns an array or a CSR matrix, whatever the container.
-    container = container_of(X)
+    container = container_of(X.first if isinstance(X, Source) else X)
     layout: Any = None
     if not reset:
         X, layout = validate_rows(estimator, X), estimator._config.layout
@@ -443,6 +443,8 @@ def read_block(block) -> tuple[np.ndarray, tuple[int, ...], list | None]:
 
 def flatten(X):
     """Return X with flat rows, and the shape of a row, or None for a matrix."""
+    if isinstance(X, Source):
+        return X, X.row_shape if len(X.row_shape) > 1 else None
     if is_source(X):
         source = Source(blocks_of(X), read_block)
         shape = source.row_shape
@@ -624,6 +626,13 @@ def positive_weights(X, sample_weight):
 
 def validate_weights(X, sample_weight) -> np.ndarray:
     """Return non-negative float64 weights, of which the largest is from 0.5 to 1."""
+    weight = raw_weights(X, sample_weight)
+    # Divided by a power of two, which is exact, so that sums of weights are finite.
+    return np.ldexp(weight, -np.frexp(weight.max())[1])
+
+
+def raw_weights(X, sample_weight) -> np.ndarray:
+    """Return non-negative, finite float64 weights."""
     with named("sample_weight"):
         if not isinstance(sample_weight, Number | None):
             sample_weight = as_array(sample_weight)
@@ -633,8 +642,7 @@ def validate_weights(X, sample_weight) -> np.ndarray:
         )
         if not np.isfinite(weight).all():  # a single number
             raise ValueError(f"Got {sample_weight}, but expected finite weights.")
-    # Divided by a power of two, which is exact, so that sums of weights are finite.
-    return np.ldexp(weight, -np.frexp(weight.max())[1])
+    return weight
 
 
 def check_domain(X, loss) -> None:

@@ -19,6 +19,7 @@ from skae.regularizers._base import as_regularizer
 from skae.regularizers._ordered import Ordered
 from skae.training._crossval import cross_validation_folds
 from skae.training._optimizers import OptimizerSpec, as_optimizer
+from skae.training._processes import SINGLE_PROCESS, SingleProcess
 
 CROSS_VALIDATION_ROWS = 700  # on a part of fewer rows, the comparison has no power
 MIN_VALIDATION_ROWS = 10  # on fewer, the comparison with PCA has no power
@@ -144,6 +145,9 @@ class ResolvedParams:
 
     seed : int
         Seed of weights, validation rows and batches.
+
+    group : SingleProcess
+        The process, or the processes of a distributed fit.
     """
 
     config: ModelConfig
@@ -162,6 +166,7 @@ class ResolvedParams:
     compute_dtype: torch.dtype
     n_threads: int
     seed: int
+    group: SingleProcess = SINGLE_PROCESS
 
     @property
     def holds_out_rows(self) -> bool:
@@ -201,7 +206,11 @@ def is_changed(fitted: Any, given: Any) -> bool:
 
 
 def resolve_params(
-    params: dict, data: TrainingData, seed: int, n_threads: int = 1
+    params: dict,
+    data: TrainingData,
+    seed: int,
+    n_threads: int = 1,
+    group: SingleProcess = SINGLE_PROCESS,
 ) -> ResolvedParams:
     """Return an estimator's parameters with every "auto" replaced by its value."""
     n_rows, optimizer = data.X.shape[0], as_optimizer(params["solver"])
@@ -265,6 +274,7 @@ def resolve_params(
         compute_dtype=getattr(torch, precision),
         n_threads=n_threads,
         seed=seed,
+        group=group,
     )
 
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from skae.data._rows import StandardizedRows, row_blocks
-from skae.data._sources import Source
 
 # Larger data is read from X in blocks. In the memory of the CPU, the copy gains little.
 RESIDENT_BYTES, RESIDENT_BYTES_OF_DEVICE = 2**28, 2**30
@@ -66,7 +65,7 @@ class Batches:
         if n_batches == 1:
             yield self.read(slice(None)), self.weight if has_weights else None
             return
-        if self.resident is None and isinstance(self.rows.X, Source):
+        if self.resident is None and self.rows.is_read_in_blocks:
             yield from self._shuffled_blocks(n_batches, generator)
             return
         order = torch.randperm(len(self.rows), generator=generator, device=self.device)
@@ -110,7 +109,7 @@ class Batches:
 
     def _buffers(self, generator: torch.Generator) -> Iterator[Tensor]:
         """Yield the positions of the rows of several blocks, in order."""
-        starts, is_sequential = self.rows.block_starts, self.rows.X.blocks.is_sequential
+        starts, is_sequential = self.rows.block_starts, self.rows.X.is_sequential
         n_blocks = len(starts) - 1
         order = np.arange(n_blocks)
         if not is_sequential:

@@ -157,7 +157,7 @@ def partial_fit_model(
 
 def start_at_pca(data: TrainingData, params: ResolvedParams) -> TrainingRun:
     """Return a run whose model is PCA of the training rows."""
-    pca = pca_of_training_rows(data, params)
+    pca = params.group.object_from_first(pca_of_training_rows(data, params))
     model = params.config.build(params.seed, pca).to(params.device)
     return start_run(model, pca, data, params)
 
@@ -243,7 +243,9 @@ def start_run(
         params.batch_size,
         params.config.n_samples,
         params.n_threads,
+        params.group,
     )
+    params.group.copy_from_first([flat.values])
     return TrainingRun(trainer, pca, validation)
 
 
@@ -310,7 +312,8 @@ def improves_on_pca(run: TrainingRun) -> bool:
     """
     if not run.model.regularizer.compare_with_pca:
         return True
-    return run.improves_on_start()
+    (improves,) = run.trainer.group.from_first(run.improves_on_start())
+    return bool(improves)
 
 
 def drop_superfluous_components(run: TrainingRun, params: ResolvedParams) -> None:
@@ -326,6 +329,7 @@ def n_components_for_share(run: TrainingRun, share: float, k: int) -> int:
     # If sizes are skipped, all sizes before the first one that is enough follow.
     for _ in range(1 if k <= SUMMARY_PREFIXES else 2):
         shares = run.trainer.objective.explained_shares(run.evaluation, sizes)
+        shares = np.array(run.trainer.group.from_first(*shares))
         enough = sizes[shares >= share]
         if not len(enough):
             return k

@@ -71,6 +71,25 @@ class Objective:
         """Map by which rows are reduced to scores, (n_features, n_scores), or None."""
         return self.fitted.scores.matrix() if self.on_scores else None
 
+    @property
+    def is_mean_over_rows(self) -> bool:
+        """Whether the loss of each row depends neither on others nor on random numbers.
+
+        Then the loss of a batch is the mean of those of its parts.
+        """
+        model, kind = self.model, type(self.model.regularizer)
+        is_random = self.uses_global_rng or not model.noise.is_noop
+        # Dropout has a generator.
+        mixes_rows = any(
+            isinstance(module, BATCH_NORMS) or hasattr(module, "generator")
+            for module in model.modules()
+        )
+        has_batch_penalty = not model.regularizer.is_noop and any(
+            getattr(kind, hook) is not getattr(BaseRegularizer, hook)
+            for hook in ("training_codes", "batch_penalty", "encoder_penalty")
+        )
+        return not (is_random or mixes_rows or has_batch_penalty)
+
     def target(self, rows: Tensor) -> Tensor:
         """Return the values with which outputs are compared, (n_samples, n_features).
 

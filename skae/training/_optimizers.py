@@ -34,6 +34,9 @@ class FlatParameters:
     values, gradient : Tensor of shape (n_parameters,)
         Their values and gradients.
 
+    gradient_and_loss : Tensor of shape (n_parameters + 1,)
+        The gradients, and after them the loss, which processes exchange at once.
+
     decayed, decayed_gradient : Tensor of shape (n_decayed,)
         The part of `values` that weight decay shrinks, and of `gradient`.
     """
@@ -50,7 +53,8 @@ class FlatParameters:
         # Decayed first, so that they are one slice of the vector.
         self.parameters = decayed + [p for p in trained if id(p) not in chosen]
         self.values = torch.cat([p.detach().ravel() for p in self.parameters])
-        self.gradient = torch.zeros_like(self.values)
+        self.gradient_and_loss = self.values.new_zeros(len(self.values) + 1)
+        self.gradient = self.gradient_and_loss[:-1]
         start = 0
         for p in self.parameters:
             position = slice(start, start + p.numel())

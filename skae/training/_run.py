@@ -152,7 +152,11 @@ class TrainingRun:
     def losses_at_start(self) -> tuple[float, float]:
         """Return the loss of `evaluation` at the start, and that of the mean."""
         self.state.load(self.state.start)
-        return self.evaluate(), self.trainer.objective.null_loss(self.evaluation)
+        null_loss = self.trainer.objective.null_loss(self.evaluation)
+        start_loss, null_loss = self.trainer.group.from_first(
+            self.evaluate(), null_loss
+        )
+        return start_loss, null_loss
 
     def evaluate(self) -> float:
         """Return the loss of `evaluation`."""
@@ -200,6 +204,8 @@ class TrainingRun:
         self.model.regularizer.set_progress(1 - self.n_remaining / n if n else 1.0)
         loss = next(self.epochs)
         self.n_remaining -= 1
+        # Other processors may have rounded differently.
+        self.trainer.group.copy_from_first(self.state.tensors())
         return loss
 
     def train_epoch(self) -> None:
@@ -208,6 +214,7 @@ class TrainingRun:
         self.state.load(self.state.current)
         loss = self.train_steps()
         evaluated = self.evaluate() if self.validation else loss
+        loss, evaluated = self.trainer.group.from_first(loss, evaluated)
         self.loss_curve.append(loss)
         self.validation_loss_curve.append(evaluated if self.validation else np.nan)
         improved = evaluated < self.best_loss * (1 - self.tol)
@@ -236,7 +243,7 @@ class TrainingRun:
         self.state.load(self.state.best)
         if self.validation or not self.loss_curve:
             return
-        loss = self.trainer.objective.validation_loss(self.evaluation)
+        (loss,) = self.trainer.group.from_first(self.evaluate())
         scale = max(self.start_loss, self.null_loss)
         self.worsened = loss - self.start_loss > WORSENING * scale
         self.reverted = self.worsened if tolerates_rounding else loss > self.start_loss

@@ -12,8 +12,10 @@ from skae.training import _manual_step
 from skae.training._batches import Batches
 from skae.training._objective import Objective
 from skae.training._optimizers import FlatParameters
+from skae.training._processes import SINGLE_PROCESS, SingleProcess
 
 SMALL_STEP = 1e9  # operations; below, several threads are slower
+DIVIDED_STEP = 5e8  # operations; below, several processes are slower
 WARM_UP, WARM_UP_STEPS = 0.05, 20  # Adam's first steps follow rounding errors
 COOL_DOWN = 0.2  # share of the steps
 FULL_RATE_ROWS = 64  # of a step
@@ -79,6 +81,9 @@ class Trainer:
     n_threads : int
         The number of threads of a large step. Small steps use one: a second thread
         costs more than it gains, and much more on a busy machine.
+
+    group : SingleProcess
+        The process, or the processes that divide the rows of a large step.
     """
 
     def __init__(
@@ -90,12 +95,14 @@ class Trainer:
         batch_size: int,
         n_samples: int,
         n_threads: int,
+        group: SingleProcess = SINGLE_PROCESS,
     ):
         self.objective = objective
         self.optimizer = optimizer
         self.flat = flat
         self.batches = batches
         self.batch_size = batch_size
+        self.group = group
         self.full_rate_rows = min(FULL_RATE_ROWS, n_samples)
         self.n_steps = 0  # taken so far
         # A product and its two derivatives, each a multiplication and an addition.
@@ -112,6 +119,9 @@ class Trainer:
             objective.detect_global_rng(batches)
         if objective.uses_global_rng:  # which only autograd's objective handles
             self.gradient = self.autograd
+        # All processes compute smaller steps, since an exchange would take longer.
+        if n_operations > DIVIDED_STEP and objective.is_mean_over_rows:
+            self.gradient = group.divide(self.gradient, flat.gradient_and_loss)
 
     def autograd(self, rows: Tensor, weights: Tensor | None) -> Tensor:
         """Write the gradient of a batch by autograd, and return the loss."""
