@@ -10,11 +10,16 @@ variance that is lost on unseen rows:
 - IncrementalPCA of scikit-learn;
 - an autoencoder written by hand, trained for one epoch of a data loader.
 
-    python tests/benchmarks/scale.py [--rows 100000 1000000 10000000]
+With `--processes 2`, the seconds of 10 epochs of a wide network (1000-500-250 units, 30
+components, batches of 512 of 10,000 rows with 784 columns) in one process and in
+several are printed instead, each process on one thread.
+
+    python tests/benchmarks/scale.py [--rows 100000 1000000 10000000] [--processes 2]
 """
 
 import argparse
 import multiprocessing
+import tempfile
 import time
 import warnings
 
@@ -163,12 +168,59 @@ def measure(method, n_rows: int) -> tuple[float, float, float, float]:
     return middle - start, end - middle, memory, lost
 
 
+def fit_rank(rank: int, n_ranks: int, folder: str) -> tuple[float, float, float]:
+    """Return the wall and CPU seconds of a fit on a part of the rows, and its score."""
+    import torch
+    import torch.distributed as dist
+
+    from skae import MLP, AutoencoderTransformer
+
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(0)
+    mixing = rng.standard_normal((40, 784))
+    X = np.tanh(rng.standard_normal((10_000, 40)) @ mixing).astype(np.float32)
+    if n_ranks > 1:
+        address = f"file://{folder}/address"
+        dist.init_process_group("gloo", address, rank=rank, world_size=n_ranks)
+    model = AutoencoderTransformer(
+        30,
+        network=MLP((1000, 500, 250)),
+        batch_size=512,
+        max_iter=10,
+        early_stopping=False,
+        distributed=n_ranks > 1,
+        random_state=0,
+    )
+    wall, cpu = time.perf_counter(), time.process_time()
+    model.fit(np.array_split(X, n_ranks)[rank])
+    seconds = time.perf_counter() - wall, time.process_time() - cpu
+    if n_ranks > 1:
+        dist.destroy_process_group()
+    return *seconds, model.score(X)
+
+
+def compare_processes(n_processes: int) -> None:
+    """Print the seconds of a fit in one process and in several."""
+    context = multiprocessing.get_context("spawn")
+    for n_ranks in (1, n_processes):
+        with tempfile.TemporaryDirectory() as folder, context.Pool(n_ranks) as pool:
+            ranks = [(rank, n_ranks, folder) for rank in range(n_ranks)]
+            wall, cpu, score = np.max(pool.starmap(fit_rank, ranks, 1), axis=0)
+        line = "{} processes: {:.1f} s, {:.1f} CPU s of each, score {:.6f}"
+        print(line.format(n_ranks, wall, cpu, score), flush=True)
+
+
 def main() -> None:
     """Print a row for each method and number of rows."""
     parser = argparse.ArgumentParser(description=__doc__)
     sizes = [100_000, 1_000_000, 10_000_000]
     parser.add_argument("--rows", type=int, nargs="+", default=sizes)
+    parser.add_argument("--processes", type=int)
     options = parser.parse_args()
+    if options.processes:
+        compare_processes(options.processes)
+        return
     header = "rows", "method", "fit s", "transform s", "MB", "variance lost"
     print("{:>10}  {:<12} {:>8} {:>12} {:>7} {:>14}".format(*header))
     context = multiprocessing.get_context("spawn")
