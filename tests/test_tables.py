@@ -1,5 +1,7 @@
 """Tables of mixed columns: fit, codes, scores, and the way back to a data frame."""
 
+import datetime
+import itertools
 import pickle
 
 import numpy as np
@@ -504,6 +506,37 @@ def test_other_columns_than_in_fit_raise(name):
     change, message = CHANGES[name]
     with pytest.raises(ValueError, match=message):
         quick().fit(MIXED).transform(change(MIXED))
+
+
+ZONED = PANDAS["zoned"]
+CLOCK = pl.Series([datetime.time(i % 24) for i in range(N)])
+# Times that are compared with each other, but not with those of another list.
+TIMES = {
+    "times": [ZONED.dt.tz_localize(None), ZONED.dt.tz_localize(None).dt.as_unit("s"),
+              PANDAS["timestamp[pyarrow]"], POLARS["Datetime ms"], POLARS["Date"]],
+    "zoned times": [ZONED, PANDAS["zoned timestamp[pyarrow]"], POLARS["Datetime zoned"],
+                    ZONED.astype(object)],
+    "durations": [PANDAS["timedelta64"], PANDAS["duration[pyarrow]"],
+                  POLARS["Duration"]],
+    "times of day": [CLOCK],
+}  # fmt: skip
+
+
+def time_table(column):
+    make = polars_with_other_columns if isinstance(column, pl.Series) else None
+    return (make or with_other_columns)(column)
+
+
+@pytest.mark.parametrize("kind", TIMES)
+def test_times_of_another_kind_than_in_fit_raise(kind):
+    models = [quick(max_iter=0).fit(time_table(column)) for column in TIMES[kind]]
+    for other, columns in TIMES.items():
+        for column, model in itertools.product(columns, models):
+            if other == kind:
+                assert model.transform(time_table(column)).shape == (N, 2)
+                continue
+            with pytest.raises(ValueError, match=rf"'c' .* {other}, .* was treated as"):
+                model.transform(time_table(column))
 
 
 def test_columns_may_have_other_types_of_the_same_kind():

@@ -49,6 +49,13 @@ PERIODS = {"year": 365.2425, "week": 7.0, "day": 1.0}
 MAX_TIME = 2**63 - 2**48  # a day in nanoseconds below the largest integer
 MIN_CYCLES = 2  # of a period, within the range of the column
 MIN_CYCLIC_VARIANCE = 1e-6  # below, all times have the same phase
+# Their types in NumPy. Zoned times are those in UTC.
+TYPES_OF_TIMES = {
+    "time": "M8",
+    "zoned time": "M8",
+    "duration": "m8",
+    "time of day": "m8",
+}
 KINDS_AS_NUMBERS = ("number", "boolean")
 
 
@@ -113,10 +120,14 @@ class Column(ABC):
         """Raise ValueError if values are of another kind than in `fit`."""
         if raw.kind in (*kinds, "empty"):
             return
+        self.raise_kind(raw, self.kind)
+
+    def raise_kind(self, raw: RawColumn, kind: str) -> None:
+        """Raise ValueError for values of another kind than `kind`, that in `fit`."""
         raise ValueError(
-            f"Column {self.name!r} of X contains {_plural(raw.kind)}, such as "
-            f"{example(raw)}, but was treated as a {self.kind} in `fit`. Convert it to "
-            "the type that it had in `fit`."
+            f"Column {self.name!r} of X contains {_plural(raw.times or raw.kind)}, "
+            f"such as {example(raw)}, but was treated as a {kind} in `fit`. Convert it "
+            "to the type that it had in `fit`."
         )
 
 
@@ -332,8 +343,8 @@ class TimeColumn(Column):
     variance : float
         Mean variance of the entries, 0 if all times are equal.
 
-    type_code : {"M8", "m8"}
-        NumPy's type: a date or a duration.
+    times : {"time", "zoned time", "duration", "time of day"}
+        What the values are.
 
     resolution : str
         The unit of NumPy's type, such as "ns" or "D".
@@ -349,7 +360,7 @@ class TimeColumn(Column):
     center: int
     unit: float
     variance: float
-    type_code: str
+    times: str
     resolution: str
     step: int
     periods: tuple
@@ -363,15 +374,14 @@ class TimeColumn(Column):
         origin = int(times[0])
         # Relative to one of them, times of nanoseconds are exact as floats.
         center, deviation = mean_and_deviation((times - origin).astype(float), weight)
-        type_code = f"{raw.values.dtype.kind}8"
-        has_cycles = type_code == "M8"
+        has_cycles = raw.values.dtype.kind == "M"
         column = cls(
             name=raw.name,
             dtype=raw.dtype,
             center=origin + round(center),
             unit=deviation or 1.0,
             variance=0.0,
-            type_code=type_code,
+            times=raw.times,
             resolution=resolution,
             step=_common_step(times, resolution),
             periods=_periods_of(times, resolution) if has_cycles else (),
@@ -380,6 +390,11 @@ class TimeColumn(Column):
             return column
         deviations = [mean_and_deviation(e, weight)[1] for e in column.encode(raw).T]
         return replace(column, variance=float(np.square(deviations).mean()))
+
+    @property
+    def numpy_dtype(self) -> str:
+        """NumPy's type of the times."""
+        return f"{TYPES_OF_TIMES[self.times]}[{self.resolution}]"
 
     @property
     def n_entries(self) -> int:
@@ -398,7 +413,7 @@ class TimeColumn(Column):
         is_valid = (
             isinstance(self.variance, Real)
             and 0 <= self.variance < np.inf
-            and self.type_code in ("M8", "m8")
+            and self.times in TYPES_OF_TIMES
             and self.resolution in NANOSECONDS
             and isinstance(self.step, Integral)
             and self.step > 0
@@ -411,12 +426,13 @@ class TimeColumn(Column):
     def encode(self, raw: RawColumn) -> np.ndarray:
         """Return z-scores, sines and cosines, shape (n_rows, n_entries)."""
         self.check_kind(raw, ("time",))
+        if raw.times not in (self.times, ""):
+            self.raise_kind(raw, self.times)
         entries = np.full((len(raw.values), self.n_entries), np.nan)
         if raw.kind == "empty":
             return entries
         present = ~raw.missing
-        dtype = f"{self.type_code}[{self.resolution}]"
-        times = raw.values[present].astype(dtype).astype(np.int64)
+        times = raw.values[present].astype(self.numpy_dtype).astype(np.int64)
         entries[present, 0] = (times - self.center) / self.unit
         for i, period in enumerate(self.periods):
             angle = _angles(times, self.resolution, period)
@@ -432,7 +448,7 @@ class TimeColumn(Column):
         offset = offset.clip(max(low, -MAX_TIME), min(high, MAX_TIME))
         times = self.center + offset.astype(np.int64)
         times = (times + self.step // 2) // self.step * self.step
-        return times.astype(f"{self.type_code}[{self.resolution}]")
+        return times.astype(self.numpy_dtype)
 
 
 COLUMNS: dict[str, type[Column]] = {
@@ -542,7 +558,8 @@ def example(raw: RawColumn) -> str:
 
 
 def _plural(kind: str) -> str:
-    return {"category": "categories"}.get(kind, f"{kind}s")
+    plurals = {"category": "categories", "time of day": "times of day"}
+    return plurals.get(kind, f"{kind}s")
 
 
 def _check_finite(raw: RawColumn) -> None:

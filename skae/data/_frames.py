@@ -59,6 +59,9 @@ class RawColumn:
 
     is_text : bool, default=False
         Whether the values are strings that have not been declared as categories.
+
+    times : {"", "time", "zoned time", "duration", "time of day"}, default=""
+        What the values are if they are times.
     """
 
     name: str | int
@@ -68,6 +71,7 @@ class RawColumn:
     levels: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=object))
     integer: str = ""
     is_text: bool = False
+    times: str = ""
 
     @property
     def missing(self) -> np.ndarray:
@@ -392,19 +396,21 @@ def _read_pandas(name, series) -> RawColumn:
         integer = np.dtype(_numpy_name(dtype)).name if kind in "iu" else ""
         return RawColumn(name, "number", description, values, integer=integer)
     if kind in "mM":
-        return RawColumn(name, "time", _describe_pandas(dtype), _pandas_times(series))
+        return _pandas_times(name, series, _describe_pandas(dtype))
     return _read_objects(
         name, series.astype(object).to_numpy(), _describe_pandas(dtype)
     )
 
 
-def _pandas_times(series) -> np.ndarray:
+def _pandas_times(name, series, description: tuple) -> RawColumn:
     """Return datetime64 in UTC, or timedelta64, in the unit of the column."""
     if isinstance(series.dtype, pd.ArrowDtype):
         series = series.astype(_arrow_twin(series.dtype))
+    times = "time" if series.dtype.kind == "M" else "duration"
     if getattr(series.dtype, "tz", None) is not None:
         series = series.dt.tz_convert("UTC").dt.tz_localize(None)
-    return series.to_numpy()
+        times = "zoned time"
+    return RawColumn(name, "time", description, series.to_numpy(), times=times)
 
 
 def _arrow_twin(dtype):
@@ -429,9 +435,13 @@ def _read_polars(series) -> RawColumn:
         return RawColumn(name, "boolean", description, values)
     if dtype == pl.Time:
         nanoseconds = series.to_physical().cast(pl.Duration("ns"))
-        return RawColumn(name, "time", description, nanoseconds.to_numpy())
+        values = nanoseconds.to_numpy()
+        return RawColumn(name, "time", description, values, times="time of day")
     if dtype.is_temporal():
-        return RawColumn(name, "time", description, series.to_numpy())
+        is_zoned = getattr(dtype, "time_zone", None) is not None
+        times = "zoned time" if is_zoned else "time"
+        times = "duration" if dtype == pl.Duration else times
+        return RawColumn(name, "time", description, series.to_numpy(), times=times)
     if dtype == pl.Enum:
         levels = dtype.categories.to_list()
         codes = pd.Index(levels, dtype=object).get_indexer(series.to_list())
@@ -473,8 +483,7 @@ def _read_objects(name, values: np.ndarray, dtype: tuple) -> RawColumn:
     for types in (DATES, DURATIONS):
         if all(isinstance(value, types) for value in present):
             convert = pd.to_datetime if types is DATES else pd.to_timedelta
-            times = convert(pd.Series(values))
-            return RawColumn(name, "time", dtype, _pandas_times(times))
+            return _pandas_times(name, convert(pd.Series(values)), dtype)
     raise TypeError(_mixed_message(name, present))
 
 
