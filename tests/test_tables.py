@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from parts import NOISES, REGULARIZERS
 from sklearn.callback import ScoringMonitor
 from sklearn.model_selection import GridSearchCV
-from tables import LATENT, PANDAS, POLARS, N, mixed, with_missing
+from tables import DAYS, LATENT, NUMBERS, PANDAS, POLARS, N, mixed, with_missing
 
 import skae
 from skae import (
@@ -580,10 +580,79 @@ def test_a_loaded_model_is_the_same(copy, frame):
 # Compression
 
 
-def test_categories_are_compressed_without_error():
-    model = quick().fit(MIXED)
-    back = model.decompress(model.compress(MIXED, max_error=0))
-    pd.testing.assert_frame_equal(back, MIXED, rtol=1e-12)
+ONE_THIRD = pd.Series(1000 + np.arange(N) / 3)
+ODD = pd.Series(2**53 - 1 - 2 * np.arange(N))  # the largest integers that are floats
+WITH_ZEROS = pd.Series(np.where(np.arange(N) % 3 == 0, 0, 1e6 * LATENT))
+EXACT = PANDAS | {"thirds": ONE_THIRD, "odd": ODD, "zeros": WITH_ZEROS}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_tables_of_pandas_are_compressed_without_error(name):
+    frame = with_other_columns(EXACT[name])
+    model = quick().fit(frame)
+    back = model.decompress(model.compress(frame, max_error=0))
+    pd.testing.assert_frame_equal(back, frame, check_exact=True)
+
+
+@pytest.mark.parametrize("name", POLARS)
+def test_tables_of_polars_are_compressed_without_error(name):
+    frame = polars_with_other_columns(POLARS[name])
+    model = quick().fit(frame)
+    assert model.decompress(model.compress(frame, max_error=0)).equals(frame)
+
+
+def test_rows_that_are_stored_exactly_without_a_bound_are_restored():
+    frame = GAPS.copy()
+    frame.loc[7, "size"] = 1e9
+    model = quick().fit(GAPS)
+    back = model.decompress(model.compress(frame, added_error=1e-12))
+    assert back["size"][7] == 1e9
+
+
+@pytest.mark.parametrize("max_error", [0, 0.01, 0.1, 0.21, 0.5, 1.7])
+@pytest.mark.parametrize("name", ["int64", "decimal[pyarrow]", "datetime64[us]"])
+def test_rounded_columns_are_compressed_within_the_bound(name, max_error):
+    frame = with_other_columns(PANDAS[name])
+    model = quick().fit(frame)
+    back = model.decompress(model.compress(frame, max_error=max_error))
+    assert back.dtypes.equals(frame.dtypes)
+    errors = np.abs(as_floats(back["c"]) - as_floats(frame["c"]))
+    assert errors.max() <= max_error * as_floats(frame["c"]).std() * (1 + 1e-12)
+
+
+def as_floats(column):
+    is_time = column.dtype.kind == "M"
+    return (column.astype("int64") if is_time else column).to_numpy(float)
+
+
+# A column in `fit`, values of the same kind that its type cannot hold, and their name.
+INTEGERS = pd.Series(np.arange(N))
+UNFIT = {
+    "out of range": (INTEGERS.astype("int8"), INTEGERS + 500, "500.0.* 127"),
+    "a fraction": (INTEGERS, INTEGERS + 0.5, "0.5"),
+    "narrower floats": (INTEGERS.astype("float32"), INTEGERS + 0.1, ".1, "),
+    "places": (PANDAS["decimal[pyarrow]"], NUMBERS + 0.123, ".123"),
+    "a finer unit": (DAYS.dt.as_unit("s"),
+                     DAYS + pd.Timedelta("1ms"), "2024"),
+    "hours for days": (DAYS, DAYS + pd.Timedelta("7h"), "2024"),
+    "large integers": (INTEGERS, 2**53 + 1 + INTEGERS, "at least 2..53"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_values_that_the_type_of_fit_cannot_hold_are_not_compressed(name):
+    column, other, message = UNFIT[name]
+    model = quick().fit(with_other_columns(column))
+    frame = with_other_columns(other)
+    with pytest.raises(ValueError, match=f"Column 'c' of X contains .*{message}"):
+        model.compress(frame, max_error=0)
+    assert model.compress(frame)  # without a bound
+
+
+def test_values_that_are_rounded_little_by_the_type_of_fit_are_compressed():
+    model = quick().fit(MIXED.astype({"size": "float32"}))
+    back = model.decompress(model.compress(MIXED, max_error=0.1))
+    assert (np.abs(back["size"] - MIXED["size"]) <= 0.1 * MIXED["size"].std()).all()
 
 
 def test_errors_of_compressed_tables_are_bounded_in_standard_deviations():
@@ -599,5 +668,5 @@ def test_errors_of_compressed_tables_are_bounded_in_standard_deviations():
 def test_missing_values_stay_missing_where_errors_are_bounded():
     model = quick().fit(GAPS)
     back = model.decompress(model.compress(GAPS, max_error=0))
-    pd.testing.assert_frame_equal(back, GAPS, rtol=1e-12)
+    pd.testing.assert_frame_equal(back, GAPS, check_exact=True)
     assert not model.decompress(model.compress(GAPS)).isna().any(axis=None)

@@ -36,7 +36,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import xlogy
 
-from skae.data._frames import RawColumn, shown_value
+from skae.data._frames import RawColumn, places_of, shown_value
 
 MAX_LEVELS = 100  # of a category
 FEW_LEVELS = 20  # strings of so few levels are never taken for identifiers
@@ -56,6 +56,8 @@ TYPES_OF_TIMES = {
     "duration": "m8",
     "time of day": "m8",
 }
+MAX_INTEGER = 2**53  # from here on, not all integers are floats
+TYPE_SHARE = 0.01  # of the largest error, that a type may add
 KINDS_AS_NUMBERS = ("number", "boolean")
 
 
@@ -99,6 +101,14 @@ class Column(ABC):
         return np.ones(self.n_entries)
 
     @property
+    def spacing(self) -> np.ndarray:
+        """Distance of neighboring decoded values, shape (n_entries,), 0 if continuous.
+
+        It is infinite for entries that are not decoded.
+        """
+        return 1 / self.units
+
+    @property
     @abstractmethod
     def null_loss(self) -> float:
         """Loss of the constant model, 0 if the column is constant."""
@@ -115,6 +125,37 @@ class Column(ABC):
     @abstractmethod
     def decode(self, entries: np.ndarray) -> np.ndarray:
         """Return the values of entries, shape (n_rows,)."""
+
+    def to_stored(self, raw: RawColumn, entries: np.ndarray) -> np.ndarray:
+        """Return entries as they are stored exactly, shape (n_rows, n_entries)."""
+        return entries
+
+    def decode_stored(self, entries: np.ndarray, is_stored) -> np.ndarray:
+        """Return the values of entries, of which some are those of `to_stored`.
+
+        Both arrays have the shape (n_rows, n_entries).
+        """
+        return self.decode(entries)
+
+    def differences(self, raw: RawColumn, restored: RawColumn) -> np.ndarray:
+        """Return differences in standard deviations, shape (n_rows,)."""
+        # Categories have none: those that are not known are missing, with a warning.
+        return np.zeros(len(raw.values))
+
+    def check_restored(self, raw: RawColumn, restored: RawColumn, max_error) -> None:
+        """Raise ValueError if restored values differ by more than types may add."""
+        differences = self.differences(raw, restored)
+        # A comparison with NaN, of missing values, is false.
+        is_large = differences > TYPE_SHARE * max_error
+        if not is_large.any():
+            return
+        i = int(is_large.argmax())
+        raise ValueError(
+            f"Column {self.name!r} of X contains {raw.values[i]}, which would be "
+            f"restored as {restored.values[i]} in the type of the column in `fit`, but "
+            f"max_error={max_error}. Fit the model on values of this type, or set "
+            "max_error=None."
+        )
 
     def check_kind(self, raw: RawColumn, kinds: tuple) -> None:
         """Raise ValueError if values are of another kind than in `fit`."""
@@ -162,6 +203,12 @@ class NumberColumn(Column):
         return cls(raw.name, raw.dtype, center, unit, deviation == 0, raw.integer)
 
     @property
+    def spacing(self) -> np.ndarray:
+        """That of integers or decimals."""
+        places = 0 if self.integer else places_of(self.dtype)
+        return np.array([0.0 if places is None else 10.0**-places / self.unit])
+
+    @property
     def null_loss(self) -> float:
         """The variance of z-scores."""
         return float(not self.is_constant)
@@ -182,7 +229,37 @@ class NumberColumn(Column):
 
     def decode(self, entries: np.ndarray) -> np.ndarray:
         """Return numbers; integers are rounded."""
-        values = entries[:, 0] * self.unit + self.center
+        return self.rounded(entries[:, 0] * self.unit + self.center)
+
+    def to_stored(self, raw: RawColumn, entries: np.ndarray) -> np.ndarray:
+        """Return the numbers, shape (n_rows, 1)."""
+        return raw.values[:, np.newaxis]
+
+    def decode_stored(self, entries: np.ndarray, is_stored) -> np.ndarray:
+        """Return numbers, of which some are given instead of their scores."""
+        scores = np.where(is_stored, 0.0, entries)
+        return np.where(
+            is_stored[:, 0], self.rounded(entries[:, 0]), self.decode(scores)
+        )
+
+    def differences(self, raw: RawColumn, restored: RawColumn) -> np.ndarray:
+        """Return differences in standard deviations, shape (n_rows,)."""
+        return np.abs(raw.values - restored.values) / self.unit
+
+    def check_restored(self, raw: RawColumn, restored: RawColumn, max_error) -> None:
+        """Raise ValueError if restored values differ by more than types may add."""
+        largest = np.nan_to_num(np.abs(raw.values)).max()
+        rounding = np.spacing(largest) / self.unit
+        if raw.integer and largest >= MAX_INTEGER and rounding > TYPE_SHARE * max_error:
+            raise ValueError(
+                f"Column {self.name!r} of X contains integers of at least 2**53, which "
+                f"are rounded as floats, but max_error={max_error}. Remove the column, "
+                "or set max_error=None."
+            )
+        super().check_restored(raw, restored, max_error)
+
+    def rounded(self, values: np.ndarray) -> np.ndarray:
+        """Return numbers of shape (n_rows,) in the type of integers, if it is one."""
         if not self.integer:
             return values
         limits = np.iinfo(self.integer)
@@ -402,6 +479,11 @@ class TimeColumn(Column):
         return 1 + 2 * len(self.periods)
 
     @property
+    def spacing(self) -> np.ndarray:
+        """That of the step; sines and cosines are not decoded."""
+        return np.array([self.step / self.unit] + [np.inf] * (self.n_entries - 1))
+
+    @property
     def null_loss(self) -> float:
         """The mean variance of the entries."""
         return self.variance
@@ -450,6 +532,13 @@ class TimeColumn(Column):
         times = (times + self.step // 2) // self.step * self.step
         return times.astype(self.numpy_dtype)
 
+    def differences(self, raw: RawColumn, restored: RawColumn) -> np.ndarray:
+        """Return differences in standard deviations, shape (n_rows,)."""
+        if "empty" in (raw.kind, restored.kind):
+            return np.zeros(len(raw.values))
+        unit = np.ones((), f"m8[{self.resolution}]")
+        return np.abs(raw.values - restored.values) / unit / self.unit
+
 
 COLUMNS: dict[str, type[Column]] = {
     cls.kind: cls for cls in (NumberColumn, BooleanColumn, CategoryColumn, TimeColumn)
@@ -494,15 +583,47 @@ def encode_columns(columns: tuple[Column, ...], raws: list[RawColumn]) -> np.nda
     return matrix
 
 
-def decode_columns(columns: tuple[Column, ...], matrix: np.ndarray) -> list:
+def decode_columns(
+    columns: tuple[Column, ...], matrix: np.ndarray, is_stored=None
+) -> list:
     """Return the values of each column, a list of arrays of shape (n_rows,).
 
-    NaN are decoded as 0.
+    NaN are decoded as 0. The entries that the mask `is_stored` selects are those of
+    `stored_columns`.
     """
-    return [
-        column.decode(np.nan_to_num(matrix[:, group], nan=0.0))
-        for column, group in zip(columns, entries_of_columns(columns), strict=True)
-    ]
+    decoded = []
+    for column, group in zip(columns, entries_of_columns(columns), strict=True):
+        entries = np.nan_to_num(matrix[:, group], nan=0.0)
+        if is_stored is None:
+            decoded.append(column.decode(entries))
+        else:
+            decoded.append(column.decode_stored(entries, is_stored[:, group]))
+    return decoded
+
+
+def stored_columns(columns, raws: list[RawColumn], matrix: np.ndarray) -> np.ndarray:
+    """Return an encoded table as its entries are stored exactly."""
+    stored = matrix.copy()
+    for column, raw, group in zip(
+        columns, raws, entries_of_columns(columns), strict=True
+    ):
+        stored[:, group] = column.to_stored(raw, matrix[:, group])
+    return stored
+
+
+def check_restored(columns, raws, restored, max_error: float) -> None:
+    """Raise ValueError if a restored table differs from the table by too much."""
+    for column, raw, other in zip(columns, raws, restored, strict=True):
+        column.check_restored(raw, other, max_error)
+
+
+def largest_errors(spacing: np.ndarray, max_error: float) -> np.ndarray:
+    """Return how large errors of entries may be before values are rounded."""
+    limit = (1 - TYPE_SHARE) * max_error
+    # Values that are half a step from their neighbors are rounded to either of them.
+    is_rounded = spacing > 0
+    steps = np.floor(limit / np.where(is_rounded, spacing, 1.0)) + 0.5
+    return np.where(is_rounded, steps * spacing, limit)
 
 
 def entries_of_columns(columns: tuple[Column, ...]) -> list[slice]:

@@ -217,6 +217,11 @@ def _largest_number(dtype: tuple) -> float:
     return float(np.finfo(NARROW_FLOATS.get(str(name).lower(), "float64")).max)
 
 
+def places_of(dtype: tuple) -> int | None:
+    """Return the number of places of a type of decimals, or None for other types."""
+    return dtype[3] if dtype[1] in DECIMALS else None
+
+
 def _day_limits(dtype: tuple):
     """Return the first and the last day of a type of dates with or without a zone.
 

@@ -340,6 +340,23 @@ def validate_rows(estimator, X):
         return matching_rows(estimator, X, estimator._config.layout, loss)
 
 
+def validate_rows_to_store(estimator, X, max_error: float | None):
+    """Return the flat rows of X, and their entries as they are stored exactly.
+
+    Raises ValueError if `max_error` is given and the table that is restored from the
+    latter differs from X.
+    """
+    rows, layout = validate_rows(estimator, X), estimator._config.layout
+    if not layout.is_table:
+        return rows, rows
+    with named("X"):
+        table = as_table(X)
+        stored = layout.to_stored(table, rows)
+        if max_error is not None:
+            layout.check_stored(table, stored, max_error)
+    return rows, stored
+
+
 def validate_codes(X, n_components: int) -> np.ndarray:
     """Return codes as floats, of shape (n_samples, n_components)."""
     with named("X"):
