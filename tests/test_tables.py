@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from parts import NOISES, REGULARIZERS
 from sklearn.callback import ScoringMonitor
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from tables import DAYS, LATENT, NUMBERS, PANDAS, POLARS, N, mixed, with_missing
 
 import skae
@@ -323,6 +323,29 @@ def test_unknown_categories_are_read_as_the_mean_if_nothing_was_missing_in_fit()
     codes = model.transform(MIXED.assign(color="violet"))
     assert np.isfinite(codes).all()
     assert np.isfinite(model.score(MIXED.assign(color="violet")))
+
+
+@pytest.mark.filterwarnings("ignore:Column")
+@pytest.mark.parametrize("frame", [MIXED, GAPS], ids=["complete", "missing"])
+def test_rows_of_unknown_categories_alone_are_read_as_the_mean(frame):
+    columns = ["color", "text"]
+    model = quick().fit(frame[columns].dropna(how="all"))
+    unknown = MIXED[columns].astype(object)
+    unknown.loc[3] = "violet"
+    codes = model.transform(unknown)
+    assert np.isfinite(codes).all()
+    assert np.isnan(model.reconstruction_error(unknown)[3])
+    others = unknown.drop(index=3)
+    assert_allclose(model.score(unknown), model.score(others))
+    assert model.decompress(model.compress(unknown)).shape == (N, 2)
+    assert np.isfinite(cross_val_score(quick(), unknown, cv=3)).all()
+    with pytest.raises(ValueError, match=r"Row 3 of X_val has no values.*categories"):
+        quick().fit(others, X_val=unknown)
+    with pytest.raises(ValueError, match=r"Row 3 of X has no values other.*categories"):
+        model.partial_fit(unknown)
+    unknown.loc[3] = None
+    with pytest.raises(ValueError, match="Row 3 of X has no values"):
+        model.transform(unknown)
 
 
 # Parameters

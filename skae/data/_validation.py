@@ -26,6 +26,7 @@ from skae.data._frames import (
     container_of,
     has_only_numbers,
     is_frame,
+    is_missing,
     read_columns,
 )
 from skae.data._layout import ColumnsLayout, Layout, contains_nan, infer_layout
@@ -121,6 +122,7 @@ def validate_training_data(
     layout: Any = None
     if not reset:
         X, layout = validate_rows(estimator, X), estimator._config.layout
+        check_known(X, layout, "X")
     elif is_table(X, estimator.categorical_features):
         X = validate_first_table(estimator, X)
     else:
@@ -148,6 +150,7 @@ def validate_training_data(
     if X_val is not None:
         with named("X_val"):
             X_val = matching_rows(estimator, X_val, layout, loss)
+            check_known(X_val, layout, "X_val")
             check_magnitude(X_val)
     if X_clean is not None:
         X_clean = validate_clean_rows(estimator, X_clean, X_val, layout, loss)
@@ -160,6 +163,19 @@ def validate_training_data(
     return TrainingData(X, layout, weight, X_val, X_clean), metadata
 
 
+def check_known(X, layout: Layout, name: str) -> None:
+    """Raise ValueError if training rows have no value that is known, and no loss."""
+    if not layout.is_table:
+        return
+    is_unknown = np.isnan(X).all(axis=1)
+    if is_unknown.any():
+        raise ValueError(
+            f"Row {int(is_unknown.argmax())} of {name} has no values other than "
+            "categories that do not occur in the rows seen in `fit`. Remove such rows, "
+            "or fit a new model."
+        )
+
+
 def validate_clean_rows(estimator, X_clean, X_val, layout, loss):
     """Return the flat clean versions of rows."""
     if X_val is not None:
@@ -169,6 +185,7 @@ def validate_clean_rows(estimator, X_clean, X_val, layout, loss):
         )
     with named("X_clean"):
         X_clean = matching_rows(estimator, X_clean, layout, loss)
+        check_known(X_clean, layout, "X_clean")
         check_magnitude(X_clean)
     return X_clean
 
@@ -389,9 +406,9 @@ def matching_table(estimator, X, layout: ColumnsLayout) -> np.ndarray:
     X = as_table(X)
     validate_data(estimator, X, reset=False, skip_check_array=True)
     check_not_empty(X)
-    matrix = layout.encode(X)
-    layout.check(matrix)
-    return matrix
+    # Rows without any value raise. Those of unknown categories alone are given values.
+    layout.check(np.where(is_missing(X), np.nan, 0.0))
+    return layout.encode(X)
 
 
 @contextmanager
