@@ -55,9 +55,9 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         as much as values that are hidden at the end of `fit`.
 
     add_indicator : bool, default=False
-        Whether to append a column of booleans for each column with missing values in
-        `fit`: whether its value was missing. Not for data frames with columns other
-        than numbers.
+        Whether to append a column for each column with missing values in `fit`: 1.0
+        where its value was missing, and 0.0 elsewhere. Not for data frames with columns
+        other than numbers.
 
     keep_empty_features : bool, default=False
         Whether columns that are all missing in `fit` are kept, filled with 0. Not for
@@ -197,6 +197,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
             rows = self.scaler_.transform(rows)
             self._fit_numbers(rows)
         self.random_state_ = np.random.RandomState(draw_seed(self.random_state))
+        self._deviations = None
         if self.sample_posterior and (is_table or rows.size):
             seed = draw_seed(self.random_state_)
             self._deviations = autoencoder._residual_deviations(rows, seed)
@@ -298,6 +299,11 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         """Return rows with predictions, or draws of them."""
         if not self.sample_posterior:
             return self.autoencoder_.impute(rows)
+        if self._deviations is None:
+            raise ValueError(
+                "Got sample_posterior=True, but the imputer was fitted with "
+                "sample_posterior=False. Call `fit` again."
+            )
         seed = draw_seed(self.random_state_)
         return self.autoencoder_._impute_draws(rows, self._deviations, seed)
 

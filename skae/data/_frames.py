@@ -338,6 +338,8 @@ def _fill_pandas(X, decoded):
             values = _column_of(decoded, i)[missing].tolist()
             if column.dtype.kind in "iu":
                 values = _as_integers(values, _numpy_name(column.dtype))
+            if column.dtype == object:
+                values = _as_objects(values, column[~missing].tolist())
             filled.isetitem(i, _replace(column, missing, values))
     return filled
 
@@ -346,6 +348,24 @@ def _as_integers(values: list, name: str) -> list:
     """Return numbers rounded and clipped to the limits of an integer type."""
     limits = np.iinfo(name)
     return [min(max(round(value), limits.min), limits.max) for value in values]
+
+
+def _as_objects(values: list, present: list) -> list:
+    """Return decoded values as objects of the type of those that are present."""
+    kind = type(present[0]) if present else None
+    if kind is Decimal:
+        places = max(0, *(-value.as_tuple().exponent for value in present))
+        return [Decimal(f"{value:.{places}f}") for value in values]
+    convert = _CONVERSIONS.get(kind)
+    return values if convert is None else [convert(value) for value in values]
+
+
+# Times are decoded as those of pandas.
+_CONVERSIONS = {
+    datetime.date: lambda value: pd.Timestamp(value).date(),
+    datetime.datetime: lambda value: pd.Timestamp(value).to_pydatetime(),
+    datetime.timedelta: lambda value: pd.Timedelta(value).to_pytimedelta(),
+}
 
 
 def _replace(column, missing, values: list):
