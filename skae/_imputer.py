@@ -18,6 +18,7 @@ from skae._sklearn import (
 from skae._torch import draw_seed
 from skae._transformer import AutoencoderTransformer
 from skae.data._frames import (
+    check_container,
     choose_rows,
     has_only_numbers,
     hide_one_value,
@@ -175,6 +176,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         self : AutoencoderImputer
             The fitted imputer.
         """
+        check_container(X)
         is_table = is_frame(X) and not has_only_numbers(X)
         self._check_applies(is_table)
         self._check_posterior()

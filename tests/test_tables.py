@@ -7,6 +7,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from parts import NOISES, REGULARIZERS
@@ -459,6 +460,19 @@ def test_columns_of_an_array_can_be_declared_as_categories():
     assert model.transform(X.tolist()).shape == (N, 2)
 
 
+@pytest.mark.parametrize("given", [[], [False, False]])
+def test_a_table_may_have_no_declared_categories(given):
+    frame = pd.DataFrame({"text": MIXED.text, "x": LATENT})
+    model = quick(categorical_features=given).fit(frame)
+    assert model.column_kinds_ == {"text": "category", "x": "number"}
+
+
+@pytest.mark.parametrize("column", [DAYS, DAYS.astype(object), POLARS["Date"]])
+def test_times_cannot_be_declared_as_categories(column):
+    with pytest.raises(ValueError, match=r"'c' of X contains times, .*type category"):
+        quick(categorical_features=["c"]).fit(time_table(column))
+
+
 @pytest.mark.parametrize("given", [["z"], [7], [True], [[0]]])
 def test_unknown_columns_raise(given):
     with pytest.raises(ValueError, match="categorical_features"):
@@ -491,6 +505,31 @@ def test_invalid_columns_raise_with_their_name(name):
     column, message = INVALID[name]
     with pytest.raises((ValueError, TypeError), match=message):
         quick().fit(with_other_columns(column))
+
+
+CONTAINERS = {
+    "pyarrow": (pa.Table.from_pandas(MIXED), r"X\.to_pandas\(\)"),
+    "lazy": (pl.from_pandas(MIXED).lazy(), r"X\.collect\(\)"),
+    "no columns": (MIXED[[]], r"0 feature\(s\) \(shape=\(60, 0\)\)"),
+    "no columns of polars": (pl.DataFrame(), r"0 feature\(s\) \(shape=\(0, 0\)\)"),
+    "wide integers": (
+        polars_with_other_columns(pl.Series(range(N)).cast(pl.Int128)),
+        "Column 'c' of X has type Int128.* Int64",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+@pytest.mark.parametrize("estimator", [quick(), skae.AutoencoderImputer()], ids=type)
+def test_other_containers_raise(estimator, name):
+    X, message = CONTAINERS[name]
+    with pytest.raises((ValueError, TypeError), match=message):
+        estimator.fit(X)
+
+
+def test_a_series_of_strings_raises():
+    with pytest.raises(ValueError, match="X contains values that are not numbers"):
+        quick().fit(pd.Series(["a", "b"] * 4))
 
 
 def test_many_categories_raise():
@@ -578,6 +617,14 @@ def test_one_row_of_a_table_can_be_interpolated(row):
     rows = model.interpolate(row, MIXED[4:5], n_steps=3)
     expected = model.inverse_transform(model.transform(MIXED[3:4]))
     pd.testing.assert_frame_equal(rows[:1], expected)
+
+
+@pytest.mark.parametrize("name", PANDAS)
+def test_a_series_of_any_types_is_a_row(name):
+    frame = with_other_columns(PANDAS[name])
+    model = quick().fit(frame)
+    rows = model.interpolate(frame.iloc[3], frame.iloc[4], n_steps=2)
+    pd.testing.assert_frame_equal(rows, model.interpolate(frame[3:4], frame[4:5], 2))
 
 
 # Saved models

@@ -562,6 +562,12 @@ def fit_columns(raws: list[RawColumn], weight, is_category) -> tuple[Column, ...
     """
     columns = []
     for raw, declared in zip(raws, is_category, strict=True):
+        if declared and raw.kind == "time":
+            raise ValueError(
+                f"Column {raw.name!r} of X contains {_plural(raw.times)}, such as "
+                f"{example(raw)}, but categorical_features names it. Convert it to the "
+                "type category of pandas, or to strings."
+            )
         raw = raw.as_category() if declared else raw
         present = ~raw.missing
         if not present.any():

@@ -108,6 +108,29 @@ def is_frame(X) -> bool:
     return is_pandas_df(X) or is_polars_df(X)
 
 
+def check_container(X) -> None:
+    """Raise TypeError or ValueError for tables that cannot be read.
+
+    They are those of other libraries, lazy frames, and frames without columns.
+    """
+    if is_frame(X):
+        if X.shape[1] == 0:
+            raise ValueError(
+                f"Found a data frame with 0 feature(s) (shape={X.shape}) while a "
+                "minimum of 1 is required."
+            )
+        return
+    is_table = len(getattr(X, "shape", ())) == 2 and hasattr(X, "to_pandas")
+    # A lazy frame has no shape.
+    is_lazy = hasattr(X, "collect") and hasattr(X, "collect_schema")
+    if is_table or is_lazy:
+        method = "to_pandas" if is_table else "collect"
+        raise TypeError(
+            f"Got X of type {type(X).__name__}, but expected an array or a data frame "
+            f"of pandas or polars. Pass X.{method}()."
+        )
+
+
 def container_of(X) -> str:
     """Return the name of the library of a data frame, or "default"."""
     if is_pandas_df(X):
@@ -453,7 +476,12 @@ def _read_polars(series) -> RawColumn:
     description = _describe_polars(dtype)
     if dtype.is_numeric():
         values = series.cast(pl.Float64).to_numpy()
-        integer = np.dtype(str(dtype).lower()).name if dtype.is_integer() else ""
+        integer = str(dtype).lower() if dtype.is_integer() else ""
+        if integer and integer not in np.sctypeDict:
+            raise TypeError(
+                f"Column {name!r} of X has type {dtype}, which NumPy does not have. "
+                "Cast it to Int64 or Float64."
+            )
         return RawColumn(name, "number", description, values, integer=integer)
     if dtype == pl.Boolean:
         values = series.cast(pl.Float64).to_numpy()

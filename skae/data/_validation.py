@@ -23,6 +23,7 @@ from skae._sklearn import (
 )
 from skae.data._columns import encode_columns, fit_columns
 from skae.data._frames import (
+    check_container,
     container_of,
     has_only_numbers,
     is_frame,
@@ -212,7 +213,7 @@ def is_table(X, categorical_features) -> bool:
     if categorical_features is None:
         return False
     if not isinstance(categorical_features, str):
-        return len(categorical_features) > 0
+        return True
     return is_frame(X) and not has_only_numbers(X)
 
 
@@ -439,6 +440,7 @@ def as_array(X):
     """Return lists and tensors as arrays, and X unchanged if it is a matrix."""
     if hasattr(X, "detach"):
         return array_of_tensor(X)
+    check_container(X)
     # np.asarray would copy DataFrames.
     if hasattr(X, "shape"):
         return X
@@ -519,7 +521,7 @@ def check_column(name: str, values) -> None:
 def check_text(name: str, values: np.ndarray) -> None:
     """Raise TypeError or ValueError unless objects or strings are numbers."""
     try:
-        values.astype(object, copy=False).astype(np.float64)
+        np.asarray(values, dtype=object).astype(np.float64)
     except (TypeError, ValueError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(
@@ -556,7 +558,7 @@ def one_row(estimator, row, name):
             row = np.asarray(row, dtype=object)
         row = as_array(row)
         if is_pandas_df_or_series(row) and row.ndim == 1:
-            row = row.to_frame().T
+            row = row_of_series(row, layout)
         elif len(row.shape) == 1 or row.shape == shape:
             # A row taken from a matrix has no feature names: no reason to warn.
             estimator = copy.copy(estimator)
@@ -570,6 +572,15 @@ def one_row(estimator, row, name):
             f"{shape} or {(1, *shape)}."
         )
     return X
+
+
+def row_of_series(series, layout):
+    """Return a series as a frame of one row."""
+    row = series.to_frame().T
+    # Objects such as intervals are levels only in a column of categories.
+    kinds = layout.column_kinds or {}
+    categories = [name for name in row if kinds.get(name) == "category"]
+    return row.astype(dict.fromkeys(categories, "category"))
 
 
 def positive_weights(X, sample_weight):
