@@ -132,11 +132,14 @@ class Codec:
 
     def total_losses(self, X, weight: np.ndarray) -> tuple[float, float]:
         """Return the weighted sums of the rows' losses, and of those of the mean."""
-        total = null_total = 0.0
+        totals = [0.0, 0.0]
         for block, rows in self._standardized(X):
-            total += weight[block] @ row_means(self._losses(rows))
-            null_total += weight[block] @ row_means(self._null_losses(rows))
-        return total, null_total
+            # Rows of unknown categories alone have no loss.
+            is_empty = rows.isnan().all(dim=1).cpu().numpy()
+            for i, losses in enumerate((self._losses(rows), self._null_losses(rows))):
+                means = np.where(is_empty, 0.0, row_means(losses))
+                totals[i] += weight[block] @ means
+        return totals[0], totals[1]
 
     def _standardized(self, X):
         """Yield blocks and their standardized rows as tensors."""
@@ -179,5 +182,10 @@ class Codec:
 
 
 def row_means(losses: np.ndarray) -> np.ndarray:
-    """Return the mean of each row over the entries that are not NaN, (n_samples,)."""
-    return np.nanmean(losses, axis=1)
+    """Return the mean of each row over the entries that are not NaN, (n_samples,).
+
+    It is NaN for a row of NaN alone, of which no value is known.
+    """
+    n_known = np.count_nonzero(~np.isnan(losses), axis=1)
+    with np.errstate(invalid="ignore"):
+        return np.nansum(losses, axis=1) / n_known

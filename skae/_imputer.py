@@ -19,6 +19,7 @@ from skae._sklearn import (
 from skae._torch import draw_seed
 from skae._transformer import AutoencoderTransformer
 from skae.data._frames import (
+    check_container,
     choose_rows,
     has_only_numbers,
     hide_one_value,
@@ -56,9 +57,9 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         as much as values that are hidden at the end of `fit`.
 
     add_indicator : bool, default=False
-        Whether to append a column of booleans for each column with missing values in
-        `fit`: whether its value was missing. Not for data frames with columns other
-        than numbers.
+        Whether to append a column for each column with missing values in `fit`: 1.0
+        where its value was missing, and 0.0 elsewhere. Not for data frames with columns
+        other than numbers.
 
     keep_empty_features : bool, default=False
         Whether columns that are all missing in `fit` are kept, filled with 0. Not for
@@ -177,6 +178,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         self : AutoencoderImputer
             The fitted imputer.
         """
+        check_container(X)
         is_table = is_frame(X) and not has_only_numbers(X)
         self._check_applies(is_table)
         self._check_posterior()
@@ -199,6 +201,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
             rows = self.scaler_.transform(rows)
             self._fit_numbers(rows)
         self.random_state_ = np.random.RandomState(draw_seed(self.random_state))
+        self._deviations = None
         if self.sample_posterior and (is_table or rows.size):
             seed = draw_seed(self.random_state_)
             self._deviations = autoencoder._residual_deviations(rows, seed)
@@ -300,6 +303,11 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         """Return rows with predictions, or draws of them."""
         if not self.sample_posterior:
             return self.autoencoder_.impute(rows)
+        if self._deviations is None:
+            raise ValueError(
+                "Got sample_posterior=True, but the imputer was fitted with "
+                "sample_posterior=False. Call `fit` again."
+            )
         seed = draw_seed(self.random_state_)
         return self.autoencoder_._impute_draws(rows, self._deviations, seed)
 

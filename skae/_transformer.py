@@ -47,6 +47,7 @@ from skae.data._validation import (
     one_row,
     validate_codes,
     validate_rows,
+    validate_rows_to_store,
     validate_training_data,
     validate_weights,
 )
@@ -1100,6 +1101,10 @@ class AutoencoderTransformer(
         treated as 1 if it is 0. Errors are those before the rows are rounded to their
         float type.
 
+        A column of a table has the type that it had in `fit`. With `max_error`, values
+        that this type cannot hold raise ValueError, such as a fraction in a column of
+        integers. So do integers of at least 2**53 that are rounded as floats.
+
         Examples
         --------
         >>> import numpy as np
@@ -1123,8 +1128,8 @@ class AutoencoderTransformer(
             )
         # Scalars of narrower types would overflow.
         max_error = None if max_error is None else float(max_error)
-        X = validate_rows(self, X)
-        return compress(self._codec, X, float(added_error), max_error)
+        X, exact = validate_rows_to_store(self, X, max_error)
+        return compress(self._codec, X, exact, float(added_error), max_error)
 
     @isolated_torch(n_threads=None)
     def decompress(self, data, *, max_bytes=2**30):
@@ -1154,7 +1159,8 @@ class AutoencoderTransformer(
                 f"Got data of type {type(data).__name__}, but expected bytes, as "
                 "`compress` returns."
             )
-        return self._in_container(decompress(self._codec, bytes(data), max_bytes))
+        rows = decompress(self._codec, bytes(data), max_bytes)
+        return rows if self._config.layout.is_table else self._framed(rows)
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the components: "ae0", "ae1", ...

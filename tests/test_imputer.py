@@ -1,6 +1,8 @@
 """`impute` and `AutoencoderImputer`: only missing values are replaced."""
 
+import datetime
 import pickle
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -102,6 +104,31 @@ def test_numbers_are_imputed_in_their_container(convert):
     assert np.isfinite(values.astype(float)).all()
     present = ~np.isnan(NUMBERS)
     assert_array_equal(values[present], NUMBERS.astype(values.dtype)[present])
+
+
+OBJECTS = {
+    "date": [datetime.date(2024, 1, 1) + datetime.timedelta(i) for i in range(N)],
+    "datetime": [datetime.datetime(2024, 1, 1 + i % 28, 7) for i in range(N)],
+    "Timestamp": pd.date_range("2024", periods=N).tolist(),
+    "timedelta": [datetime.timedelta(hours=i) for i in range(N)],
+    "Timedelta": pd.to_timedelta(np.arange(N), "D").tolist(),
+    "Decimal": [Decimal(i) / 4 for i in range(N)],
+    "int": list(range(N)),
+    "float": [i / 7 for i in range(N)],
+    "bool": [i % 2 == 0 for i in range(N)],
+    "str": ["ab"[i % 2] for i in range(N)],
+}
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_imputed_objects_have_the_type_of_those_that_are_present(name):
+    column = pd.Series(OBJECTS[name], dtype=object).mask(np.arange(N) % 5 == 0)
+    gaps = pd.DataFrame({"c": column, "x": LATENT, "flag": LATENT > 0})
+    filled = quick().fit(gaps).impute(gaps)
+    assert filled.c.dtype == object
+    assert {type(value).__name__ for value in filled.c} == {name}
+    if name == "Decimal":
+        assert max(-value.as_tuple().exponent for value in filled.c) == 2
 
 
 def test_imputed_integers_are_rounded():
@@ -454,3 +481,12 @@ def test_the_global_random_state_is_not_used():
         strict=True,
     ):
         assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize("X", [NUMBERS, GAPS], ids=["numbers", "table"])
+def test_draws_need_a_fit_with_sample_posterior(X):
+    autoencoder = quick(regularizer=Variational())
+    other = AutoencoderImputer(autoencoder, sample_posterior=True).fit(X)
+    other.set_params(sample_posterior=False).fit(X).set_params(sample_posterior=True)
+    with pytest.raises(ValueError, match=r"sample_posterior=True.* `fit`"):
+        other.transform(X)

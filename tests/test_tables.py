@@ -1,16 +1,19 @@
 """Tables of mixed columns: fit, codes, scores, and the way back to a data frame."""
 
+import datetime
+import itertools
 import pickle
 
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from parts import NOISES, REGULARIZERS
 from sklearn.callback import ScoringMonitor
-from sklearn.model_selection import GridSearchCV
-from tables import LATENT, PANDAS, POLARS, N, mixed, with_missing
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from tables import DAYS, LATENT, NUMBERS, PANDAS, POLARS, N, mixed, with_missing
 
 import skae
 from skae import (
@@ -323,6 +326,29 @@ def test_unknown_categories_are_read_as_the_mean_if_nothing_was_missing_in_fit()
     assert np.isfinite(model.score(MIXED.assign(color="violet")))
 
 
+@pytest.mark.filterwarnings("ignore:Column")
+@pytest.mark.parametrize("frame", [MIXED, GAPS], ids=["complete", "missing"])
+def test_rows_of_unknown_categories_alone_are_read_as_the_mean(frame):
+    columns = ["color", "text"]
+    model = quick().fit(frame[columns].dropna(how="all"))
+    unknown = MIXED[columns].astype(object)
+    unknown.loc[3] = "violet"
+    codes = model.transform(unknown)
+    assert np.isfinite(codes).all()
+    assert np.isnan(model.reconstruction_error(unknown)[3])
+    others = unknown.drop(index=3)
+    assert_allclose(model.score(unknown), model.score(others))
+    assert model.decompress(model.compress(unknown)).shape == (N, 2)
+    assert np.isfinite(cross_val_score(quick(), unknown, cv=3)).all()
+    with pytest.raises(ValueError, match=r"Row 3 of X_val has no values.*categories"):
+        quick().fit(others, X_val=unknown)
+    with pytest.raises(ValueError, match=r"Row 3 of X has no values other.*categories"):
+        model.partial_fit(unknown)
+    unknown.loc[3] = None
+    with pytest.raises(ValueError, match="Row 3 of X has no values"):
+        model.transform(unknown)
+
+
 # Parameters
 
 
@@ -434,6 +460,19 @@ def test_columns_of_an_array_can_be_declared_as_categories():
     assert model.transform(X.tolist()).shape == (N, 2)
 
 
+@pytest.mark.parametrize("given", [[], [False, False]])
+def test_a_table_may_have_no_declared_categories(given):
+    frame = pd.DataFrame({"text": MIXED.text, "x": LATENT})
+    model = quick(categorical_features=given).fit(frame)
+    assert model.column_kinds_ == {"text": "category", "x": "number"}
+
+
+@pytest.mark.parametrize("column", [DAYS, DAYS.astype(object), POLARS["Date"]])
+def test_times_cannot_be_declared_as_categories(column):
+    with pytest.raises(ValueError, match=r"'c' of X contains times, .*type category"):
+        quick(categorical_features=["c"]).fit(time_table(column))
+
+
 @pytest.mark.parametrize("given", [["z"], [7], [True], [[0]]])
 def test_unknown_columns_raise(given):
     with pytest.raises(ValueError, match="categorical_features"):
@@ -466,6 +505,31 @@ def test_invalid_columns_raise_with_their_name(name):
     column, message = INVALID[name]
     with pytest.raises((ValueError, TypeError), match=message):
         quick().fit(with_other_columns(column))
+
+
+CONTAINERS = {
+    "pyarrow": (pa.Table.from_pandas(MIXED), r"X\.to_pandas\(\)"),
+    "lazy": (pl.from_pandas(MIXED).lazy(), r"X\.collect\(\)"),
+    "no columns": (MIXED[[]], r"0 feature\(s\) \(shape=\(60, 0\)\)"),
+    "no columns of polars": (pl.DataFrame(), r"0 feature\(s\) \(shape=\(0, 0\)\)"),
+    "wide integers": (
+        polars_with_other_columns(pl.Series(range(N)).cast(pl.Int128)),
+        "Column 'c' of X has type Int128.* Int64",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+@pytest.mark.parametrize("estimator", [quick(), skae.AutoencoderImputer()], ids=type)
+def test_other_containers_raise(estimator, name):
+    X, message = CONTAINERS[name]
+    with pytest.raises((ValueError, TypeError), match=message):
+        estimator.fit(X)
+
+
+def test_a_series_of_strings_raises():
+    with pytest.raises(ValueError, match="X contains values that are not numbers"):
+        quick().fit(pd.Series(["a", "b"] * 4))
 
 
 def test_many_categories_raise():
@@ -506,6 +570,37 @@ def test_other_columns_than_in_fit_raise(name):
         quick().fit(MIXED).transform(change(MIXED))
 
 
+ZONED = PANDAS["zoned"]
+CLOCK = pl.Series([datetime.time(i % 24) for i in range(N)])
+# Times that are compared with each other, but not with those of another list.
+TIMES = {
+    "times": [ZONED.dt.tz_localize(None), ZONED.dt.tz_localize(None).dt.as_unit("s"),
+              PANDAS["timestamp[pyarrow]"], POLARS["Datetime ms"], POLARS["Date"]],
+    "zoned times": [ZONED, PANDAS["zoned timestamp[pyarrow]"], POLARS["Datetime zoned"],
+                    ZONED.astype(object)],
+    "durations": [PANDAS["timedelta64"], PANDAS["duration[pyarrow]"],
+                  POLARS["Duration"]],
+    "times of day": [CLOCK],
+}  # fmt: skip
+
+
+def time_table(column):
+    make = polars_with_other_columns if isinstance(column, pl.Series) else None
+    return (make or with_other_columns)(column)
+
+
+@pytest.mark.parametrize("kind", TIMES)
+def test_times_of_another_kind_than_in_fit_raise(kind):
+    models = [quick(max_iter=0).fit(time_table(column)) for column in TIMES[kind]]
+    for other, columns in TIMES.items():
+        for column, model in itertools.product(columns, models):
+            if other == kind:
+                assert model.transform(time_table(column)).shape == (N, 2)
+                continue
+            with pytest.raises(ValueError, match=rf"'c' .* {other}, .* was treated as"):
+                model.transform(time_table(column))
+
+
 def test_columns_may_have_other_types_of_the_same_kind():
     model = quick().fit(MIXED)
     other = MIXED.astype({"color": str, "size": "Float64", "flag": int, "count": float})
@@ -522,6 +617,14 @@ def test_one_row_of_a_table_can_be_interpolated(row):
     rows = model.interpolate(row, MIXED[4:5], n_steps=3)
     expected = model.inverse_transform(model.transform(MIXED[3:4]))
     pd.testing.assert_frame_equal(rows[:1], expected)
+
+
+@pytest.mark.parametrize("name", PANDAS)
+def test_a_series_of_any_types_is_a_row(name):
+    frame = with_other_columns(PANDAS[name])
+    model = quick().fit(frame)
+    rows = model.interpolate(frame.iloc[3], frame.iloc[4], n_steps=2)
+    pd.testing.assert_frame_equal(rows, model.interpolate(frame[3:4], frame[4:5], 2))
 
 
 # Saved models
@@ -547,10 +650,79 @@ def test_a_loaded_model_is_the_same(copy, frame):
 # Compression
 
 
-def test_categories_are_compressed_without_error():
-    model = quick().fit(MIXED)
-    back = model.decompress(model.compress(MIXED, max_error=0))
-    pd.testing.assert_frame_equal(back, MIXED, rtol=1e-12)
+ONE_THIRD = pd.Series(1000 + np.arange(N) / 3)
+ODD = pd.Series(2**53 - 1 - 2 * np.arange(N))  # the largest integers that are floats
+WITH_ZEROS = pd.Series(np.where(np.arange(N) % 3 == 0, 0, 1e6 * LATENT))
+EXACT = PANDAS | {"thirds": ONE_THIRD, "odd": ODD, "zeros": WITH_ZEROS}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_tables_of_pandas_are_compressed_without_error(name):
+    frame = with_other_columns(EXACT[name])
+    model = quick().fit(frame)
+    back = model.decompress(model.compress(frame, max_error=0))
+    pd.testing.assert_frame_equal(back, frame, check_exact=True)
+
+
+@pytest.mark.parametrize("name", POLARS)
+def test_tables_of_polars_are_compressed_without_error(name):
+    frame = polars_with_other_columns(POLARS[name])
+    model = quick().fit(frame)
+    assert model.decompress(model.compress(frame, max_error=0)).equals(frame)
+
+
+def test_rows_that_are_stored_exactly_without_a_bound_are_restored():
+    frame = GAPS.copy()
+    frame.loc[7, "size"] = 1e9
+    model = quick().fit(GAPS)
+    back = model.decompress(model.compress(frame, added_error=1e-12))
+    assert back["size"][7] == 1e9
+
+
+@pytest.mark.parametrize("max_error", [0, 0.01, 0.1, 0.21, 0.5, 1.7])
+@pytest.mark.parametrize("name", ["int64", "decimal[pyarrow]", "datetime64[us]"])
+def test_rounded_columns_are_compressed_within_the_bound(name, max_error):
+    frame = with_other_columns(PANDAS[name])
+    model = quick().fit(frame)
+    back = model.decompress(model.compress(frame, max_error=max_error))
+    assert back.dtypes.equals(frame.dtypes)
+    errors = np.abs(as_floats(back["c"]) - as_floats(frame["c"]))
+    assert errors.max() <= max_error * as_floats(frame["c"]).std() * (1 + 1e-12)
+
+
+def as_floats(column):
+    is_time = column.dtype.kind == "M"
+    return (column.astype("int64") if is_time else column).to_numpy(float)
+
+
+# A column in `fit`, values of the same kind that its type cannot hold, and their name.
+INTEGERS = pd.Series(np.arange(N))
+UNFIT = {
+    "out of range": (INTEGERS.astype("int8"), INTEGERS + 500, "500.0.* 127"),
+    "a fraction": (INTEGERS, INTEGERS + 0.5, "0.5"),
+    "narrower floats": (INTEGERS.astype("float32"), INTEGERS + 0.1, ".1, "),
+    "places": (PANDAS["decimal[pyarrow]"], NUMBERS + 0.123, ".123"),
+    "a finer unit": (DAYS.dt.as_unit("s"),
+                     DAYS + pd.Timedelta("1ms"), "2024"),
+    "hours for days": (DAYS, DAYS + pd.Timedelta("7h"), "2024"),
+    "large integers": (INTEGERS, 2**53 + 1 + INTEGERS, "at least 2..53"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_values_that_the_type_of_fit_cannot_hold_are_not_compressed(name):
+    column, other, message = UNFIT[name]
+    model = quick().fit(with_other_columns(column))
+    frame = with_other_columns(other)
+    with pytest.raises(ValueError, match=f"Column 'c' of X contains .*{message}"):
+        model.compress(frame, max_error=0)
+    assert model.compress(frame)  # without a bound
+
+
+def test_values_that_are_rounded_little_by_the_type_of_fit_are_compressed():
+    model = quick().fit(MIXED.astype({"size": "float32"}))
+    back = model.decompress(model.compress(MIXED, max_error=0.1))
+    assert (np.abs(back["size"] - MIXED["size"]) <= 0.1 * MIXED["size"].std()).all()
 
 
 def test_errors_of_compressed_tables_are_bounded_in_standard_deviations():
@@ -566,5 +738,5 @@ def test_errors_of_compressed_tables_are_bounded_in_standard_deviations():
 def test_missing_values_stay_missing_where_errors_are_bounded():
     model = quick().fit(GAPS)
     back = model.decompress(model.compress(GAPS, max_error=0))
-    pd.testing.assert_frame_equal(back, GAPS, rtol=1e-12)
+    pd.testing.assert_frame_equal(back, GAPS, check_exact=True)
     assert not model.decompress(model.compress(GAPS)).isna().any(axis=None)

@@ -48,7 +48,7 @@ QUIET = np.errstate(over="ignore", invalid="ignore")
 
 
 @QUIET
-def compress(codec, X, added_error: float, max_error: float | None) -> bytes:
+def compress(codec, X, exact, added_error: float, max_error: float | None) -> bytes:
     """Return rows as bytes.
 
     Parameters
@@ -58,6 +58,9 @@ def compress(codec, X, added_error: float, max_error: float | None) -> bytes:
 
     X : ndarray or CSR matrix of float, of shape (n_samples, n_features)
         The rows.
+
+    exact : ndarray or CSR matrix of float, of shape (n_samples, n_features)
+        The entries as they are stored exactly: X, or `ColumnsLayout.to_stored`.
 
     added_error : float
         Share that quantization may add to the mean loss of rows that are not extreme.
@@ -74,13 +77,13 @@ def compress(codec, X, added_error: float, max_error: float | None) -> bytes:
     # (n_samples, n_components)
     levels = quantize(codes, steps)
     stored = rows_above_limits(errors, limits)
-    corrections = correct(codec, X, levels * steps, stored, max_error)
+    corrections = correct(codec, X, exact, levels * steps, stored, max_error)
     return pack(CompressedRows(levels, steps, *corrections), fingerprint(codec))
 
 
 @QUIET
-def decompress(codec, data: bytes, max_bytes: int) -> np.ndarray:
-    """Return the rows in the shape seen in `fit` and in their float type.
+def decompress(codec, data: bytes, max_bytes: int):
+    """Return the rows in the shape seen in `fit` and in their float type, or a table.
 
     Raises ValueError if `compress` with the same model did not write the data, or if
     the rows or their codes take more than `max_bytes`.
@@ -92,6 +95,8 @@ def decompress(codec, data: bytes, max_bytes: int) -> np.ndarray:
     compressed = unpack(data, fingerprint(codec), shape, max_bytes, allow_nan)
     # (n_samples, n_features)
     rows = reconstruct(codec, compressed)
+    if layout.is_table:
+        return layout.decode(rows, is_stored=stored_entries(compressed))
     return layout.unflatten(layout.cast(rows, rows.dtype), lengths=None)
 
 
@@ -309,7 +314,7 @@ def max_width(fits: Callable, start: float) -> float:
 # Corrections
 
 
-def correct(codec, X, codes, stored, max_error):
+def correct(codec, X, exact, codes, stored, max_error):
     """Return the corrections of rows.
 
     They are the fields `corrected`, `corrections`, `step` and `exact` of
@@ -318,22 +323,24 @@ def correct(codec, X, codes, stored, max_error):
     """
     dtype = float_dtype(X)
     if max_error is None:
-        exact = dense(X[stored]).astype(dtype)
-        return stored, np.full(exact.shape, EXACT), 1.0, exact.ravel()
+        entries = dense(exact[stored]).astype(dtype)
+        return stored, np.full(entries.shape, EXACT), 1.0, entries.ravel()
     corrected = stored.copy()
     step = float(np.clip(2 * (1 - RESERVED) * max_error, MIN_STEP, MAX_STEP))
-    corrections, exact = [], []
+    largest = codec.layout.largest_errors(max_error)
+    corrections, entries = [], []
     for block, decoded in codec.decode_blocks(codes):
         rows = dense(X[block])
-        allowed = max_error - machine_difference(codec, decoded, rows.astype(dtype))
+        allowed = largest - machine_difference(codec, decoded, rows.astype(dtype))
         near = errors_of(rows, decoded, dtype) <= allowed
         chosen = corrected[block] = stored[block] | ~near.all(axis=1)
         rows, decoded, allowed = rows[chosen], decoded[chosen], allowed[chosen]
         levels = quantized_residuals(rows, decoded, step, allowed, dtype)
         levels[stored[block][chosen]] = EXACT
         corrections.append(levels)
-        exact.append(rows[levels == EXACT].astype(dtype))
-    return corrected, np.concatenate(corrections), step, np.concatenate(exact)
+        stored_block = dense(exact[block])[chosen]
+        entries.append(stored_block[levels == EXACT].astype(dtype))
+    return corrected, np.concatenate(corrections), step, np.concatenate(entries)
 
 
 def errors_of(rows, decoded, dtype) -> np.ndarray:
@@ -356,6 +363,14 @@ def quantized_residuals(rows, decoded, step, allowed, dtype):
     levels = quantize(rows - decoded, step)
     error = errors_of(rows, decoded + levels * step, dtype)
     return np.where(error <= allowed, levels, EXACT)
+
+
+def stored_entries(compressed: CompressedRows) -> np.ndarray:
+    """Return which entries are stored exactly, of shape (n_samples, n_features)."""
+    corrections = compressed.corrections
+    is_stored = np.zeros((len(compressed.corrected), corrections.shape[1]), dtype=bool)
+    is_stored[compressed.corrected] = corrections == EXACT
+    return is_stored
 
 
 def reconstruct(codec, compressed: CompressedRows) -> np.ndarray:

@@ -36,7 +36,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import xlogy
 
-from skae.data._frames import RawColumn, shown_value
+from skae.data._frames import RawColumn, places_of, shown_value
 
 MAX_LEVELS = 100  # of a category
 FEW_LEVELS = 20  # strings of so few levels are never taken for identifiers
@@ -49,6 +49,15 @@ PERIODS = {"year": 365.2425, "week": 7.0, "day": 1.0}
 MAX_TIME = 2**63 - 2**48  # a day in nanoseconds below the largest integer
 MIN_CYCLES = 2  # of a period, within the range of the column
 MIN_CYCLIC_VARIANCE = 1e-6  # below, all times have the same phase
+# Their types in NumPy. Zoned times are those in UTC.
+TYPES_OF_TIMES = {
+    "time": "M8",
+    "zoned time": "M8",
+    "duration": "m8",
+    "time of day": "m8",
+}
+MAX_INTEGER = 2**53  # from here on, not all integers are floats
+TYPE_SHARE = 0.01  # of the largest error, that a type may add
 KINDS_AS_NUMBERS = ("number", "boolean")
 
 
@@ -92,6 +101,14 @@ class Column(ABC):
         return np.ones(self.n_entries)
 
     @property
+    def spacing(self) -> np.ndarray:
+        """Distance of neighboring decoded values, shape (n_entries,), 0 if continuous.
+
+        It is infinite for entries that are not decoded.
+        """
+        return 1 / self.units
+
+    @property
     @abstractmethod
     def null_loss(self) -> float:
         """Loss of the constant model, 0 if the column is constant."""
@@ -109,14 +126,49 @@ class Column(ABC):
     def decode(self, entries: np.ndarray) -> np.ndarray:
         """Return the values of entries, shape (n_rows,)."""
 
+    def to_stored(self, raw: RawColumn, entries: np.ndarray) -> np.ndarray:
+        """Return entries as they are stored exactly, shape (n_rows, n_entries)."""
+        return entries
+
+    def decode_stored(self, entries: np.ndarray, is_stored) -> np.ndarray:
+        """Return the values of entries, of which some are those of `to_stored`.
+
+        Both arrays have the shape (n_rows, n_entries).
+        """
+        return self.decode(entries)
+
+    def differences(self, raw: RawColumn, restored: RawColumn) -> np.ndarray:
+        """Return differences in standard deviations, shape (n_rows,)."""
+        # Categories have none: those that are not known are missing, with a warning.
+        return np.zeros(len(raw.values))
+
+    def check_restored(self, raw: RawColumn, restored: RawColumn, max_error) -> None:
+        """Raise ValueError if restored values differ by more than types may add."""
+        differences = self.differences(raw, restored)
+        # A comparison with NaN, of missing values, is false.
+        is_large = differences > TYPE_SHARE * max_error
+        if not is_large.any():
+            return
+        i = int(is_large.argmax())
+        raise ValueError(
+            f"Column {self.name!r} of X contains {raw.values[i]}, which would be "
+            f"restored as {restored.values[i]} in the type of the column in `fit`, but "
+            f"max_error={max_error}. Fit the model on values of this type, or set "
+            "max_error=None."
+        )
+
     def check_kind(self, raw: RawColumn, kinds: tuple) -> None:
         """Raise ValueError if values are of another kind than in `fit`."""
         if raw.kind in (*kinds, "empty"):
             return
+        self.raise_kind(raw, self.kind)
+
+    def raise_kind(self, raw: RawColumn, kind: str) -> None:
+        """Raise ValueError for values of another kind than `kind`, that in `fit`."""
         raise ValueError(
-            f"Column {self.name!r} of X contains {_plural(raw.kind)}, such as "
-            f"{example(raw)}, but was treated as a {self.kind} in `fit`. Convert it to "
-            "the type that it had in `fit`."
+            f"Column {self.name!r} of X contains {_plural(raw.times or raw.kind)}, "
+            f"such as {example(raw)}, but was treated as a {kind} in `fit`. Convert it "
+            "to the type that it had in `fit`."
         )
 
 
@@ -151,6 +203,12 @@ class NumberColumn(Column):
         return cls(raw.name, raw.dtype, center, unit, deviation == 0, raw.integer)
 
     @property
+    def spacing(self) -> np.ndarray:
+        """That of integers or decimals."""
+        places = 0 if self.integer else places_of(self.dtype)
+        return np.array([0.0 if places is None else 10.0**-places / self.unit])
+
+    @property
     def null_loss(self) -> float:
         """The variance of z-scores."""
         return float(not self.is_constant)
@@ -171,7 +229,37 @@ class NumberColumn(Column):
 
     def decode(self, entries: np.ndarray) -> np.ndarray:
         """Return numbers; integers are rounded."""
-        values = entries[:, 0] * self.unit + self.center
+        return self.rounded(entries[:, 0] * self.unit + self.center)
+
+    def to_stored(self, raw: RawColumn, entries: np.ndarray) -> np.ndarray:
+        """Return the numbers, shape (n_rows, 1)."""
+        return raw.values[:, np.newaxis]
+
+    def decode_stored(self, entries: np.ndarray, is_stored) -> np.ndarray:
+        """Return numbers, of which some are given instead of their scores."""
+        scores = np.where(is_stored, 0.0, entries)
+        return np.where(
+            is_stored[:, 0], self.rounded(entries[:, 0]), self.decode(scores)
+        )
+
+    def differences(self, raw: RawColumn, restored: RawColumn) -> np.ndarray:
+        """Return differences in standard deviations, shape (n_rows,)."""
+        return np.abs(raw.values - restored.values) / self.unit
+
+    def check_restored(self, raw: RawColumn, restored: RawColumn, max_error) -> None:
+        """Raise ValueError if restored values differ by more than types may add."""
+        largest = np.nan_to_num(np.abs(raw.values)).max()
+        rounding = np.spacing(largest) / self.unit
+        if raw.integer and largest >= MAX_INTEGER and rounding > TYPE_SHARE * max_error:
+            raise ValueError(
+                f"Column {self.name!r} of X contains integers of at least 2**53, which "
+                f"are rounded as floats, but max_error={max_error}. Remove the column, "
+                "or set max_error=None."
+            )
+        super().check_restored(raw, restored, max_error)
+
+    def rounded(self, values: np.ndarray) -> np.ndarray:
+        """Return numbers of shape (n_rows,) in the type of integers, if it is one."""
         if not self.integer:
             return values
         limits = np.iinfo(self.integer)
@@ -332,8 +420,8 @@ class TimeColumn(Column):
     variance : float
         Mean variance of the entries, 0 if all times are equal.
 
-    type_code : {"M8", "m8"}
-        NumPy's type: a date or a duration.
+    times : {"time", "zoned time", "duration", "time of day"}
+        What the values are.
 
     resolution : str
         The unit of NumPy's type, such as "ns" or "D".
@@ -349,7 +437,7 @@ class TimeColumn(Column):
     center: int
     unit: float
     variance: float
-    type_code: str
+    times: str
     resolution: str
     step: int
     periods: tuple
@@ -363,15 +451,14 @@ class TimeColumn(Column):
         origin = int(times[0])
         # Relative to one of them, times of nanoseconds are exact as floats.
         center, deviation = mean_and_deviation((times - origin).astype(float), weight)
-        type_code = f"{raw.values.dtype.kind}8"
-        has_cycles = type_code == "M8"
+        has_cycles = raw.values.dtype.kind == "M"
         column = cls(
             name=raw.name,
             dtype=raw.dtype,
             center=origin + round(center),
             unit=deviation or 1.0,
             variance=0.0,
-            type_code=type_code,
+            times=raw.times,
             resolution=resolution,
             step=_common_step(times, resolution),
             periods=_periods_of(times, resolution) if has_cycles else (),
@@ -382,9 +469,19 @@ class TimeColumn(Column):
         return replace(column, variance=float(np.square(deviations).mean()))
 
     @property
+    def numpy_dtype(self) -> str:
+        """NumPy's type of the times."""
+        return f"{TYPES_OF_TIMES[self.times]}[{self.resolution}]"
+
+    @property
     def n_entries(self) -> int:
         """The z-score, and two for each period."""
         return 1 + 2 * len(self.periods)
+
+    @property
+    def spacing(self) -> np.ndarray:
+        """That of the step; sines and cosines are not decoded."""
+        return np.array([self.step / self.unit] + [np.inf] * (self.n_entries - 1))
 
     @property
     def null_loss(self) -> float:
@@ -398,7 +495,7 @@ class TimeColumn(Column):
         is_valid = (
             isinstance(self.variance, Real)
             and 0 <= self.variance < np.inf
-            and self.type_code in ("M8", "m8")
+            and self.times in TYPES_OF_TIMES
             and self.resolution in NANOSECONDS
             and isinstance(self.step, Integral)
             and self.step > 0
@@ -411,12 +508,13 @@ class TimeColumn(Column):
     def encode(self, raw: RawColumn) -> np.ndarray:
         """Return z-scores, sines and cosines, shape (n_rows, n_entries)."""
         self.check_kind(raw, ("time",))
+        if raw.times not in (self.times, ""):
+            self.raise_kind(raw, self.times)
         entries = np.full((len(raw.values), self.n_entries), np.nan)
         if raw.kind == "empty":
             return entries
         present = ~raw.missing
-        dtype = f"{self.type_code}[{self.resolution}]"
-        times = raw.values[present].astype(dtype).astype(np.int64)
+        times = raw.values[present].astype(self.numpy_dtype).astype(np.int64)
         entries[present, 0] = (times - self.center) / self.unit
         for i, period in enumerate(self.periods):
             angle = _angles(times, self.resolution, period)
@@ -432,7 +530,14 @@ class TimeColumn(Column):
         offset = offset.clip(max(low, -MAX_TIME), min(high, MAX_TIME))
         times = self.center + offset.astype(np.int64)
         times = (times + self.step // 2) // self.step * self.step
-        return times.astype(f"{self.type_code}[{self.resolution}]")
+        return times.astype(self.numpy_dtype)
+
+    def differences(self, raw: RawColumn, restored: RawColumn) -> np.ndarray:
+        """Return differences in standard deviations, shape (n_rows,)."""
+        if "empty" in (raw.kind, restored.kind):
+            return np.zeros(len(raw.values))
+        unit = np.ones((), f"m8[{self.resolution}]")
+        return np.abs(raw.values - restored.values) / unit / self.unit
 
 
 COLUMNS: dict[str, type[Column]] = {
@@ -457,6 +562,12 @@ def fit_columns(raws: list[RawColumn], weight, is_category) -> tuple[Column, ...
     """
     columns = []
     for raw, declared in zip(raws, is_category, strict=True):
+        if declared and raw.kind == "time":
+            raise ValueError(
+                f"Column {raw.name!r} of X contains {_plural(raw.times)}, such as "
+                f"{example(raw)}, but categorical_features names it. Convert it to the "
+                "type category of pandas, or to strings."
+            )
         raw = raw.as_category() if declared else raw
         present = ~raw.missing
         if not present.any():
@@ -478,15 +589,47 @@ def encode_columns(columns: tuple[Column, ...], raws: list[RawColumn]) -> np.nda
     return matrix
 
 
-def decode_columns(columns: tuple[Column, ...], matrix: np.ndarray) -> list:
+def decode_columns(
+    columns: tuple[Column, ...], matrix: np.ndarray, is_stored=None
+) -> list:
     """Return the values of each column, a list of arrays of shape (n_rows,).
 
-    NaN are decoded as 0.
+    NaN are decoded as 0. The entries that the mask `is_stored` selects are those of
+    `stored_columns`.
     """
-    return [
-        column.decode(np.nan_to_num(matrix[:, group], nan=0.0))
-        for column, group in zip(columns, entries_of_columns(columns), strict=True)
-    ]
+    decoded = []
+    for column, group in zip(columns, entries_of_columns(columns), strict=True):
+        entries = np.nan_to_num(matrix[:, group], nan=0.0)
+        if is_stored is None:
+            decoded.append(column.decode(entries))
+        else:
+            decoded.append(column.decode_stored(entries, is_stored[:, group]))
+    return decoded
+
+
+def stored_columns(columns, raws: list[RawColumn], matrix: np.ndarray) -> np.ndarray:
+    """Return an encoded table as its entries are stored exactly."""
+    stored = matrix.copy()
+    for column, raw, group in zip(
+        columns, raws, entries_of_columns(columns), strict=True
+    ):
+        stored[:, group] = column.to_stored(raw, matrix[:, group])
+    return stored
+
+
+def check_restored(columns, raws, restored, max_error: float) -> None:
+    """Raise ValueError if a restored table differs from the table by too much."""
+    for column, raw, other in zip(columns, raws, restored, strict=True):
+        column.check_restored(raw, other, max_error)
+
+
+def largest_errors(spacing: np.ndarray, max_error: float) -> np.ndarray:
+    """Return how large errors of entries may be before values are rounded."""
+    limit = (1 - TYPE_SHARE) * max_error
+    # Values that are half a step from their neighbors are rounded to either of them.
+    is_rounded = spacing > 0
+    steps = np.floor(limit / np.where(is_rounded, spacing, 1.0)) + 0.5
+    return np.where(is_rounded, steps * spacing, limit)
 
 
 def entries_of_columns(columns: tuple[Column, ...]) -> list[slice]:
@@ -542,7 +685,8 @@ def example(raw: RawColumn) -> str:
 
 
 def _plural(kind: str) -> str:
-    return {"category": "categories"}.get(kind, f"{kind}s")
+    plurals = {"category": "categories", "time of day": "times of day"}
+    return plurals.get(kind, f"{kind}s")
 
 
 def _check_finite(raw: RawColumn) -> None:

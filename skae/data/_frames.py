@@ -59,6 +59,9 @@ class RawColumn:
 
     is_text : bool, default=False
         Whether the values are strings that have not been declared as categories.
+
+    times : {"", "time", "zoned time", "duration", "time of day"}, default=""
+        What the values are if they are times.
     """
 
     name: str | int
@@ -68,6 +71,7 @@ class RawColumn:
     levels: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=object))
     integer: str = ""
     is_text: bool = False
+    times: str = ""
 
     @property
     def missing(self) -> np.ndarray:
@@ -102,6 +106,29 @@ _RESTORE_LEVELS = {
 def is_frame(X) -> bool:
     """Return whether X is a data frame of pandas or polars."""
     return is_pandas_df(X) or is_polars_df(X)
+
+
+def check_container(X) -> None:
+    """Raise TypeError or ValueError for tables that cannot be read.
+
+    They are those of other libraries, lazy frames, and frames without columns.
+    """
+    if is_frame(X):
+        if X.shape[1] == 0:
+            raise ValueError(
+                f"Found a data frame with 0 feature(s) (shape={X.shape}) while a "
+                "minimum of 1 is required."
+            )
+        return
+    is_table = len(getattr(X, "shape", ())) == 2 and hasattr(X, "to_pandas")
+    # A lazy frame has no shape.
+    is_lazy = hasattr(X, "collect") and hasattr(X, "collect_schema")
+    if is_table or is_lazy:
+        method = "to_pandas" if is_table else "collect"
+        raise TypeError(
+            f"Got X of type {type(X).__name__}, but expected an array or a data frame "
+            f"of pandas or polars. Pass X.{method}()."
+        )
 
 
 def container_of(X) -> str:
@@ -211,6 +238,11 @@ def _largest_number(dtype: tuple) -> float:
         power = 10.0 ** (precision - places)
         return min((10**precision - 1) / 10**places, np.nextafter(power, 0))
     return float(np.finfo(NARROW_FLOATS.get(str(name).lower(), "float64")).max)
+
+
+def places_of(dtype: tuple) -> int | None:
+    """Return the number of places of a type of decimals, or None for other types."""
+    return dtype[3] if dtype[1] in DECIMALS else None
 
 
 def _day_limits(dtype: tuple):
@@ -345,6 +377,8 @@ def _fill_pandas(X, decoded):
             values = _column_of(decoded, i)[missing].tolist()
             if column.dtype.kind in "iu":
                 values = _as_integers(values, _numpy_name(column.dtype))
+            if column.dtype == object:
+                values = _as_objects(values, column[~missing].tolist())
             filled.isetitem(i, _replace(column, missing, values))
     return filled
 
@@ -353,6 +387,24 @@ def _as_integers(values: list, name: str) -> list:
     """Return numbers rounded and clipped to the limits of an integer type."""
     limits = np.iinfo(name)
     return [min(max(round(value), limits.min), limits.max) for value in values]
+
+
+def _as_objects(values: list, present: list) -> list:
+    """Return decoded values as objects of the type of those that are present."""
+    kind = type(present[0]) if present else None
+    if kind is Decimal:
+        places = max(0, *(-value.as_tuple().exponent for value in present))
+        return [Decimal(f"{value:.{places}f}") for value in values]
+    convert = _CONVERSIONS.get(kind)
+    return values if convert is None else [convert(value) for value in values]
+
+
+# Times are decoded as those of pandas.
+_CONVERSIONS = {
+    datetime.date: lambda value: pd.Timestamp(value).date(),
+    datetime.datetime: lambda value: pd.Timestamp(value).to_pydatetime(),
+    datetime.timedelta: lambda value: pd.Timedelta(value).to_pytimedelta(),
+}
 
 
 def _replace(column, missing, values: list):
@@ -408,19 +460,21 @@ def _read_pandas(name, series) -> RawColumn:
         integer = np.dtype(_numpy_name(dtype)).name if kind in "iu" else ""
         return RawColumn(name, "number", description, values, integer=integer)
     if kind in "mM":
-        return RawColumn(name, "time", _describe_pandas(dtype), _pandas_times(series))
+        return _pandas_times(name, series, _describe_pandas(dtype))
     return _read_objects(
         name, series.astype(object).to_numpy(), _describe_pandas(dtype)
     )
 
 
-def _pandas_times(series) -> np.ndarray:
+def _pandas_times(name, series, description: tuple) -> RawColumn:
     """Return datetime64 in UTC, or timedelta64, in the unit of the column."""
     if isinstance(series.dtype, pd.ArrowDtype):
         series = series.astype(_arrow_twin(series.dtype))
+    times = "time" if series.dtype.kind == "M" else "duration"
     if getattr(series.dtype, "tz", None) is not None:
         series = series.dt.tz_convert("UTC").dt.tz_localize(None)
-    return series.to_numpy()
+        times = "zoned time"
+    return RawColumn(name, "time", description, series.to_numpy(), times=times)
 
 
 def _arrow_twin(dtype):
@@ -438,16 +492,25 @@ def _read_polars(series) -> RawColumn:
     description = _describe_polars(dtype)
     if dtype.is_numeric():
         values = series.cast(pl.Float64).to_numpy()
-        integer = np.dtype(str(dtype).lower()).name if dtype.is_integer() else ""
+        integer = str(dtype).lower() if dtype.is_integer() else ""
+        if integer and integer not in np.sctypeDict:
+            raise TypeError(
+                f"Column {name!r} of X has type {dtype}, which NumPy does not have. "
+                "Cast it to Int64 or Float64."
+            )
         return RawColumn(name, "number", description, values, integer=integer)
     if dtype == pl.Boolean:
         values = series.cast(pl.Float64).to_numpy()
         return RawColumn(name, "boolean", description, values)
     if dtype == pl.Time:
         nanoseconds = series.to_physical().cast(pl.Duration("ns"))
-        return RawColumn(name, "time", description, nanoseconds.to_numpy())
+        values = nanoseconds.to_numpy()
+        return RawColumn(name, "time", description, values, times="time of day")
     if dtype.is_temporal():
-        return RawColumn(name, "time", description, series.to_numpy())
+        is_zoned = getattr(dtype, "time_zone", None) is not None
+        times = "zoned time" if is_zoned else "time"
+        times = "duration" if dtype == pl.Duration else times
+        return RawColumn(name, "time", description, series.to_numpy(), times=times)
     if dtype == pl.Enum:
         levels = dtype.categories.to_list()
         codes = pd.Index(levels, dtype=object).get_indexer(series.to_list())
@@ -489,8 +552,7 @@ def _read_objects(name, values: np.ndarray, dtype: tuple) -> RawColumn:
     for types in (DATES, DURATIONS):
         if all(isinstance(value, types) for value in present):
             convert = pd.to_datetime if types is DATES else pd.to_timedelta
-            times = convert(pd.Series(values))
-            return RawColumn(name, "time", dtype, _pandas_times(times))
+            return _pandas_times(name, convert(pd.Series(values)), dtype)
     raise TypeError(_mixed_message(name, present))
 
 

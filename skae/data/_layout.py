@@ -15,10 +15,13 @@ from scipy import sparse
 
 from skae.data._columns import (
     Column,
+    check_restored,
     column_from_state,
     column_to_state,
     decode_columns,
     encode_columns,
+    largest_errors,
+    stored_columns,
 )
 from skae.data._frames import build_frame, read_columns
 from skae.data._missing import fit_incomplete_pca, observed_moments, weighted_nanmean
@@ -157,6 +160,13 @@ class Layout:
     def cast(self, rows: np.ndarray, dtype) -> np.ndarray:
         """Return decoded rows in a float dtype; tokens are integers."""
         return cast_rows(rows, dtype)
+
+    def largest_errors(self, max_error: float):
+        """Return the largest error of each entry with which decoded rows keep a bound.
+
+        A number, or an array of shape (n_features,).
+        """
+        return max_error
 
     def as_matrix(self, X, weight):
         """Return the rows as a matrix of finite numbers, the input of PCA."""
@@ -329,12 +339,38 @@ class ColumnsLayout(IncompleteLayout):
         """Return a table as a matrix, of shape (n_rows, n_features)."""
         return encode_columns(self.columns, read_columns(X, self.names))
 
-    def decode(self, rows: np.ndarray, index=None):
-        """Return encoded rows as a table of the types seen in `fit`."""
+    def to_stored(self, X, matrix: np.ndarray) -> np.ndarray:
+        """Return an encoded table with numbers as they are, not standardized.
+
+        The scores of numbers cannot be decoded without rounding errors.
+        """
+        return stored_columns(self.columns, read_columns(X, self.names), matrix)
+
+    def check_stored(self, X, stored: np.ndarray, max_error: float) -> None:
+        """Raise ValueError if decoded rows of `to_stored` are not those of the table.
+
+        Differences that are small in comparison with `max_error` are accepted.
+        """
+        restored = self.decode(stored, is_stored=np.ones(stored.shape, dtype=bool))
+        raws = read_columns(X, self.names)
+        check_restored(
+            self.columns, raws, read_columns(restored, self.names), max_error
+        )
+
+    def largest_errors(self, max_error: float) -> np.ndarray:
+        """Return the largest error of each entry, with which a table keeps a bound."""
+        spacing = np.concatenate([column.spacing for column in self.columns])
+        return largest_errors(spacing, max_error)
+
+    def decode(self, rows: np.ndarray, index=None, is_stored=None):
+        """Return encoded rows as a table of the types seen in `fit`.
+
+        The entries that the mask `is_stored` selects are those of `to_stored`.
+        """
         # The entries of a column are missing together: the first one is enough.
         _, first = np.unique(self.column_of_entry, return_index=True)
         missing = np.isnan(rows[:, first])
-        values = decode_columns(self.columns, rows)
+        values = decode_columns(self.columns, rows, is_stored)
         dtypes = [column.dtype for column in self.columns]
         return build_frame(self.container, self.names, values, dtypes, missing, index)
 

@@ -23,9 +23,11 @@ from skae._sklearn import (
 )
 from skae.data._columns import encode_columns, fit_columns
 from skae.data._frames import (
+    check_container,
     container_of,
     has_only_numbers,
     is_frame,
+    is_missing,
     read_columns,
 )
 from skae.data._layout import ColumnsLayout, Layout, contains_nan, infer_layout
@@ -122,6 +124,7 @@ def validate_training_data(
     layout: Any = None
     if not reset:
         X, layout = validate_rows(estimator, X), estimator._config.layout
+        check_known(X, layout, "X")
     elif is_table(X, estimator.categorical_features):
         X = validate_first_table(estimator, X)
     else:
@@ -149,6 +152,7 @@ def validate_training_data(
     if X_val is not None:
         with named("X_val"):
             X_val = matching_rows(estimator, X_val, layout, loss)
+            check_known(X_val, layout, "X_val")
             check_magnitude(X_val)
     if X_clean is not None:
         X_clean = validate_clean_rows(estimator, X_clean, X_val, layout, loss)
@@ -173,6 +177,19 @@ def select(X, kept):
     return X
 
 
+def check_known(X, layout: Layout, name: str) -> None:
+    """Raise ValueError if training rows have no value that is known, and no loss."""
+    if not layout.is_table:
+        return
+    is_unknown = np.isnan(X).all(axis=1)
+    if is_unknown.any():
+        raise ValueError(
+            f"Row {int(is_unknown.argmax())} of {name} has no values other than "
+            "categories that do not occur in the rows seen in `fit`. Remove such rows, "
+            "or fit a new model."
+        )
+
+
 def validate_clean_rows(estimator, X_clean, X_val, layout, loss):
     """Return the flat clean versions of rows."""
     if X_val is not None:
@@ -182,6 +199,7 @@ def validate_clean_rows(estimator, X_clean, X_val, layout, loss):
         )
     with named("X_clean"):
         X_clean = matching_rows(estimator, X_clean, layout, loss)
+        check_known(X_clean, layout, "X_clean")
         check_magnitude(X_clean)
     return X_clean
 
@@ -207,9 +225,15 @@ def is_table(X, categorical_features) -> bool:
     """
     if categorical_features is None:
         return False
-    if not isinstance(categorical_features, str):
-        return len(categorical_features) > 0
+    if not isinstance(categorical_features, str) and declares_any(categorical_features):
+        return True
     return is_frame(X) and not has_only_numbers(X)
+
+
+def declares_any(categorical_features) -> bool:
+    """Return whether a mask has a True, or a list any element."""
+    given = np.asarray(categorical_features)
+    return bool(given.any() if given.dtype.kind == "b" else given.size)
 
 
 def validate_first_table(estimator, X):
@@ -353,6 +377,23 @@ def validate_rows(estimator, X):
         return matching_rows(estimator, X, estimator._config.layout, loss)
 
 
+def validate_rows_to_store(estimator, X, max_error: float | None):
+    """Return the flat rows of X, and their entries as they are stored exactly.
+
+    Raises ValueError if `max_error` is given and the table that is restored from the
+    latter differs from X.
+    """
+    rows, layout = validate_rows(estimator, X), estimator._config.layout
+    if not layout.is_table:
+        return rows, rows
+    with named("X"):
+        table = as_table(X)
+        stored = layout.to_stored(table, rows)
+        if max_error is not None:
+            layout.check_stored(table, stored, max_error)
+    return rows, stored
+
+
 def validate_codes(X, n_components: int) -> np.ndarray:
     """Return codes as floats, of shape (n_samples, n_components)."""
     with named("X"):
@@ -386,9 +427,9 @@ def matching_table(estimator, X, layout: ColumnsLayout) -> np.ndarray:
     X = as_table(X)
     validate_data(estimator, X, reset=False, skip_check_array=True)
     check_not_empty(X)
-    matrix = layout.encode(X)
-    layout.check(matrix)
-    return matrix
+    # Rows without any value raise. Those of unknown categories alone are given values.
+    layout.check(np.where(is_missing(X), np.nan, 0.0))
+    return layout.encode(X)
 
 
 @contextmanager
@@ -462,6 +503,7 @@ def as_array(X):
     """Return lists and tensors as arrays, and X unchanged if it is a matrix."""
     if hasattr(X, "detach"):
         return array_of_tensor(X)
+    check_container(X)
     # np.asarray would copy DataFrames.
     if hasattr(X, "shape"):
         return X
@@ -556,7 +598,7 @@ def check_column(name: str, values) -> None:
 def check_text(name: str, values: np.ndarray) -> None:
     """Raise TypeError or ValueError unless objects or strings are numbers."""
     try:
-        values.astype(object, copy=False).astype(np.float64)
+        np.asarray(values, dtype=object).astype(np.float64)
     except (TypeError, ValueError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(
@@ -593,7 +635,7 @@ def one_row(estimator, row, name):
             row = np.asarray(row, dtype=object)
         row = as_array(row)
         if is_pandas_df_or_series(row) and row.ndim == 1:
-            row = row.to_frame().T
+            row = row_of_series(row, layout)
         elif len(row.shape) == 1 or row.shape == shape:
             # A row taken from a matrix has no feature names: no reason to warn.
             estimator = copy.copy(estimator)
@@ -607,6 +649,15 @@ def one_row(estimator, row, name):
             f"{shape} or {(1, *shape)}."
         )
     return X
+
+
+def row_of_series(series, layout):
+    """Return a series as a frame of one row."""
+    row = series.to_frame().T
+    # Objects such as intervals are levels only in a column of categories.
+    kinds = layout.column_kinds or {}
+    categories = [name for name in row if kinds.get(name) == "category"]
+    return row.astype(dict.fromkeys(categories, "category"))
 
 
 def positive_weights(X, sample_weight):

@@ -211,7 +211,7 @@ CHANGES = {
     "size": {"center": ["0", np.nan], "unit": [0.0, -1.0, np.inf], "integer": ["str"]},
     "flag": {"share": [2.0, -0.1, None]},
     "color": {"shares": [(), (0.5, 0.5), (2.0, 0.0, 0.0), 3], "levels": [("a",), None]},
-    "date": {"type_code": ["O"], "resolution": ["x"], "step": [0, 0.5],
+    "date": {"times": ["O"], "resolution": ["x"], "step": [0, 0.5],
              "periods": [("eon",), 3], "variance": [-1.0, None]},
 }  # fmt: skip
 
