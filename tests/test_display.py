@@ -11,14 +11,20 @@ from numpy.testing import assert_allclose, assert_array_equal
 from parts import quick
 from runs import curve
 from sklearn.base import BaseEstimator, clone
+from sklearn.covariance import EllipticEnvelope
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import OneClassSVM
 
 import skae
 from skae import (
+    AutoencoderOutlierDetector,
     AutoencoderTransformer,
     CodeDisplay,
     ExplainedVarianceDisplay,
@@ -34,6 +40,20 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.thread_unsafe(reason="matplotlib has global state"),
 ]
+
+WRAPPERS = {
+    "alone": lambda estimator: estimator,
+    "pipeline": lambda estimator: make_pipeline(StandardScaler(), estimator),
+    "frozen": lambda estimator: make_pipeline(
+        FrozenEstimator(make_pipeline(StandardScaler(), estimator).fit(X[:, :3]))
+    ),
+    "search": lambda estimator: GridSearchCV(
+        make_pipeline(StandardScaler(), estimator),
+        {"standardscaler__with_std": [True]},
+        cv=2,
+        scoring=lambda *args: 0.0,
+    ),
+}
 
 X = np.column_stack([curve(120), np.cos(curve(120)[:, 0])])
 N_FEATURES = X.shape[1]
@@ -581,6 +601,33 @@ def test_the_histogram_counts_all_scores():
     assert f"{n_outliers} of 120 rows" in display.threshold_line_.get_label()
     with pytest.raises(ValueError, match="no method `feature_scores`"):
         display.plot_features(0)
+
+
+DETECTORS = [
+    IsolationForest(random_state=0),
+    LocalOutlierFactor(novelty=True),
+    EllipticEnvelope(random_state=0),
+    OneClassSVM(),
+    AutoencoderOutlierDetector(quick(2), random_state=0),
+]
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS)
+@pytest.mark.parametrize("detector", DETECTORS, ids=lambda d: type(d).__name__)
+def test_the_threshold_separates_the_outliers_of_every_detector(detector, wrap):
+    rows = X[:, :3] + np.random.default_rng(0).standard_normal((120, 3))
+    estimator = WRAPPERS[wrap](clone(detector)).fit(rows)
+    display = OutlierDisplay.from_estimator(estimator, rows)
+    scores = estimator.score_samples(rows)
+    assert_allclose(
+        display.scores - display.threshold, estimator.decision_function(rows)
+    )
+    assert_array_equal(scores < display.threshold, estimator.predict(rows) == -1)
+
+
+def test_estimators_without_scores_of_rows_raise(model):
+    with pytest.raises(TypeError, match="expected an outlier detector"):
+        OutlierDisplay.from_estimator(model, X)
 
 
 def test_outliers_have_a_histogram_of_their_own():

@@ -106,8 +106,9 @@ def cells(grid) -> list:
 
 
 def last_step(estimator):
-    """Return the last step of a pipeline, or the estimator itself."""
-    return estimator[-1] if isinstance(estimator, Pipeline) else estimator
+    """Return the last step of a pipeline (of the best one of a search), or itself."""
+    estimator = getattr(estimator, "best_estimator_", estimator)
+    return last_step(estimator[-1]) if isinstance(estimator, Pipeline) else estimator
 
 
 def as_numbers(X) -> np.ndarray:
