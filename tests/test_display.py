@@ -337,6 +337,25 @@ def test_a_model_without_validation_rows_has_one_curve():
     assert display.pca_line_ is display.best_point_ is None
 
 
+def test_pca_is_not_called_an_epoch():
+    losses = {"loss_curve": [1.1, 1.0], "validation_loss_curve": [1.3, 1.19]}
+    display = LossCurveDisplay(**losses, best_iter=0, pca_loss=1.2).plot()
+    assert_allclose(display.best_point_.get_xydata(), [[0, 1.2]])
+    assert display.best_point_.get_label() == "PCA is kept: 1.2"
+    display = LossCurveDisplay(**losses, best_iter=2, pca_loss=1.2).plot()
+    assert display.best_point_.get_label() == "best epoch, 2: 1.19"
+
+
+def test_a_fit_without_epochs_has_no_legend():
+    model = AutoencoderTransformer(2, max_iter=0).fit(X)
+    for display in (
+        LossCurveDisplay.from_estimator(model),
+        LossCurveDisplay(loss_curve=[]).plot(),
+    ):
+        assert display.line_ is None
+        assert display.ax_.get_legend() is None
+
+
 @pytest.mark.parametrize(
     ("params", "label"),
     [
