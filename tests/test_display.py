@@ -16,6 +16,7 @@ from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
+from sklearn.kernel_approximation import Nystroem
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
@@ -258,6 +259,51 @@ def test_an_estimator_that_is_not_fitted_raises(cls):
     rows = () if cls is LossCurveDisplay else (X,)
     with pytest.raises(NotFittedError):
         cls.from_estimator(estimator, *rows)
+
+
+TRANSFORMED = (
+    CodeDisplay,
+    ReconstructionDisplay,
+    TraversalDisplay,
+    ExplainedVarianceDisplay,
+)
+each_of_transformers = pytest.mark.parametrize("cls", TRANSFORMED)
+
+
+@each_of_transformers
+@pytest.mark.parametrize("wrap", ["alone", "pipeline"])
+def test_estimators_that_are_not_transformers_raise(cls, wrap):
+    estimator = WRAPPERS[wrap](IsolationForest(random_state=0)).fit(X)
+    kind = type(estimator).__name__
+    with pytest.raises(TypeError, match=f"type {kind} without `transform`"):
+        cls.from_estimator(estimator, X)
+
+
+@each_of_transformers
+def test_transformers_that_cannot_decode_raise(cls):
+    estimator = Nystroem(n_components=3, random_state=0).fit(X)
+    kw = {"color": "error"} if cls is CodeDisplay else {}
+    with pytest.raises(TypeError, match="Nystroem without `inverse_transform`"):
+        cls.from_estimator(estimator, X, **kw)
+
+
+def test_codes_of_blocks_are_drawn(model):
+    display = CodeDisplay.from_estimator(model, lambda: iter([X]), color="error")
+    assert_allclose(display.codes, model.transform(X))
+    assert_allclose(display.y, model.reconstruction_error(X))
+
+
+def test_codes_are_drawn_without_a_decoder():
+    estimator = Nystroem(n_components=3, random_state=0).fit(X)
+    display = CodeDisplay.from_estimator(estimator, X)
+    assert_allclose(display.codes, estimator.transform(X))
+
+
+@pytest.mark.parametrize("cls", TRANSFORMED[1:])
+@pytest.mark.parametrize("blocks", [lambda: iter([X]), (block for block in [X])])
+def test_blocks_raise(cls, model, blocks):
+    with pytest.raises(TypeError, match=r"of blocks as X, .* Pass an array"):
+        cls.from_estimator(model, blocks)
 
 
 @each_class

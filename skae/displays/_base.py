@@ -2,7 +2,9 @@
 
 import numpy as np
 from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
 
+from skae.data._sources import is_source
 from skae.metrics import as_dense
 
 # Colors that people with color blindness can distinguish (Okabe and Ito 2008).
@@ -103,6 +105,27 @@ def divided(ax, shape: tuple[int, int]) -> np.ndarray:
 def cells(grid) -> list:
     """Return the cells of a grid of subplots, row by row."""
     return [[grid[i, j] for j in range(grid.ncols)] for i in range(grid.nrows)]
+
+
+def check_transformer(estimator, methods=("transform", "inverse_transform")) -> None:
+    """Raise an error unless an estimator is fitted and has the methods."""
+    check_is_fitted(estimator)
+    missing = [name for name in methods if not hasattr(estimator, name)]
+    if missing:
+        raise TypeError(
+            f"Got an estimator of type {type(estimator).__name__} without "
+            f"`{missing[0]}`, but expected a transformer, such as an "
+            "AutoencoderTransformer, PCA, or a pipeline that ends with one."
+        )
+
+
+def check_no_blocks(X) -> None:
+    """Raise TypeError if X is a function or an iterable of blocks."""
+    if is_source(X) and not hasattr(X, "shape"):
+        raise TypeError(
+            f"Got a {type(X).__name__} of blocks as X, but expected an array of the "
+            "rows to draw. Pass an array, such as the first block."
+        )
 
 
 def last_step(estimator):

@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.utils import check_consistent_length
-from sklearn.utils.validation import check_is_fitted
 
 from skae._sklearn import StrOptions, validate_parameter_constraints
 from skae.displays._base import (
     GRAY,
     axes_grid,
+    check_transformer,
     clear_spines,
     errors_of,
     import_pyplot,
@@ -140,7 +140,9 @@ class CodeDisplay:
         validate_parameter_constraints(
             COLOR_CONSTRAINTS, {"color": color}, name_of(cls, "from_estimator")
         )
-        check_is_fitted(estimator)
+        decodes = color == "error" and not hasattr(estimator, "reconstruction_error")
+        methods = ("transform", "inverse_transform") if decodes else ("transform",)
+        check_transformer(estimator, methods)
         codes, y_name = estimator.transform(X), getattr(y, "name", None)
         if color == "error":
             y, y_name = reconstruction_errors(estimator, X, codes)

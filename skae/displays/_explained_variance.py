@@ -5,11 +5,12 @@ from numbers import Integral
 import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.metrics import r2_score
-from sklearn.utils.validation import check_is_fitted
 
 from skae.displays._base import (
     BLUE,
     ORANGE,
+    check_no_blocks,
+    check_transformer,
     clear_spines,
     import_pyplot,
     last_step,
@@ -113,7 +114,8 @@ class ExplainedVarianceDisplay:
             The display, which has been drawn.
         """
         import_pyplot(name_of(cls, "from_estimator"))
-        check_is_fitted(estimator)
+        check_transformer(estimator)
+        check_no_blocks(X)
         codes, rows = np.asarray(estimator.transform(X)), as_floats(as_dense(X))
         k = codes.shape[1]
         sizes = np.arange(1, k + 1) if is_ordered(last_step(estimator)) else [k]

@@ -4,12 +4,13 @@ from numbers import Integral
 
 import numpy as np
 from sklearn.utils import check_scalar
-from sklearn.utils.validation import check_is_fitted
 
 from skae.displays._base import (
     as_numbers,
     as_pictures,
     axes_grid,
+    check_no_blocks,
+    check_transformer,
     clear_spines,
     draw_picture,
     import_pyplot,
@@ -154,7 +155,8 @@ class TraversalDisplay:
         """
         import_pyplot(name_of(cls, "from_estimator"))
         check_scalar(n_steps, "n_steps", Integral, min_val=2)
-        check_is_fitted(estimator)
+        check_transformer(estimator)
+        check_no_blocks(X)
         rows, codes = as_numbers(X), as_dense(estimator.transform(X))
         shape_of_images(rows, image_shape)
         components = validate_components(components, codes.shape[1])
