@@ -35,6 +35,7 @@ from skae import (
     ReconstructionDisplay,
     TraversalDisplay,
 )
+from skae.losses import CrossEntropy
 
 mpl.use("Agg")  # which opens no windows
 pytestmark = [
@@ -145,6 +146,12 @@ def texts(figure):
         for text in figure.findobj(mpl.text.Text)
         if text.get_visible() and text.get_text()
     ]
+
+
+def padded_series():
+    series = np.random.default_rng(0).standard_normal((30, 12, 1))
+    series[0, 5:] = np.nan
+    return series
 
 
 # Properties of every display
@@ -561,8 +568,7 @@ def test_a_series_has_a_line_for_each_feature(shape):
 
 
 def test_series_of_different_lengths_have_equal_axes():
-    series = np.random.default_rng(0).standard_normal((30, 12, 1))
-    series[0, 5:] = np.nan
+    series = padded_series()
     display = ReconstructionDisplay.from_estimator(quick(3).fit(series), series)
     limits = {(ax.get_xlim(), ax.get_ylim()) for ax in display.axes_.flat}
     assert len(limits) == 1
@@ -768,3 +774,24 @@ def test_a_share_of_the_variance_gives_a_curve():
     model = quick(0.95).fit(X)
     display = ExplainedVarianceDisplay.from_estimator(model, X)
     assert_array_equal(display.n_components, 1 + np.arange(model.n_components_))
+
+
+@pytest.mark.parametrize(
+    ("rows", "params", "message"),
+    [
+        (np.where(np.arange(X.size).reshape(X.shape) == 3, np.nan, X), {}, "missing"),
+        (padded_series(), {}, "padded steps"),
+        (np.arange(60).reshape(20, 3) % 5, {"loss": "cross_entropy"}, "tokens"),
+        (np.arange(60).reshape(20, 3) % 5, {"loss": CrossEntropy()}, "tokens"),
+    ],
+)
+def test_rows_without_a_squared_error_have_no_variance(rows, params, message):
+    model = quick(2, **params).fit(rows)
+    with pytest.raises(ValueError, match=f"X has .*{message}.*`score`"):
+        ExplainedVarianceDisplay.from_estimator(model, rows)
+
+
+@pytest.mark.parametrize("rows", [X[:1], np.repeat(X[:1], 5, axis=0)])
+def test_equal_rows_have_no_variance(model, rows):
+    with pytest.raises(ValueError, match=rf"X has {len(rows)} rows without variance"):
+        ExplainedVarianceDisplay.from_estimator(model, rows)
