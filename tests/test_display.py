@@ -501,9 +501,12 @@ def test_names_of_components_are_those_of_the_codes(model):
     assert CodeDisplay.from_codes(codes).ax_.get_ylabel() == "component b"
 
 
-@pytest.mark.parametrize("components", [(0,), (0, 3), (0, -4)])
+NO_COMPONENTS = [(), (0, 3), (0, -4), 3, "ab", (0.0, 1.0), (True, False), ((0, 1),)]
+
+
+@pytest.mark.parametrize("components", [*NO_COMPONENTS, (0,), None])
 def test_components_that_do_not_exist_raise(model, components):
-    with pytest.raises(ValueError, match="components="):
+    with pytest.raises(ValueError, match=r"components=.* at least 2\."):
         CodeDisplay.from_estimator(model, X, components=components)
 
 
@@ -597,12 +600,24 @@ def test_tables_of_mixed_columns_raise():
 
 @pytest.mark.parametrize(
     ("shape", "message"),
-    [((3, 5), "image_shape"), ((2, 1, N_FEATURES // 2), "channels")],
+    [
+        ((3, 5), "image_shape"),
+        (N_FEATURES, "image_shape"),
+        ((2.0, N_FEATURES / 2), "image_shape"),
+        ((-2, -N_FEATURES // 2), "image_shape"),
+        ("ab", "image_shape='ab' for rows of shape"),
+        ((2, 1, N_FEATURES // 2), "channels"),
+    ],
 )
 @pytest.mark.parametrize("cls", [ReconstructionDisplay, TraversalDisplay])
 def test_images_of_another_shape_raise(cls, model, shape, message):
     with pytest.raises(ValueError, match=message):
         cls.from_estimator(model, X, image_shape=shape)
+
+
+def test_a_word_in_place_of_a_boolean_raises(model):
+    with pytest.raises(TypeError, match="standardize must be an instance of"):
+        ReconstructionDisplay.from_estimator(model, X, standardize="no")
 
 
 # TraversalDisplay
@@ -643,10 +658,15 @@ def test_series_of_a_traversal_are_lines():
     assert [len(lines) for lines in display.lines_] == [6, 6]
 
 
-@pytest.mark.parametrize("params", [{"components": [5]}, {"n_steps": 1}])
-def test_traversals_that_do_not_exist_raise(model, params):
-    with pytest.raises(ValueError, match=next(iter(params))):
-        TraversalDisplay.from_estimator(model, X, **params)
+@pytest.mark.parametrize("components", NO_COMPONENTS)
+def test_components_that_cannot_be_traversed_raise(model, components):
+    with pytest.raises(ValueError, match=r"components=.* at least 1\."):
+        TraversalDisplay.from_estimator(model, X, components=components)
+
+
+def test_a_traversal_of_one_step_raises(model):
+    with pytest.raises(ValueError, match="n_steps"):
+        TraversalDisplay.from_estimator(model, X, n_steps=1)
 
 
 def test_other_kinds_of_traversals_raise(model):

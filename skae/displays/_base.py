@@ -161,6 +161,32 @@ def names_of_components(estimator, n_components: int) -> np.ndarray:
     return np.array([str(i) for i in range(n_components)], dtype=object)
 
 
+def validate_components(components, k: int, n_min: int = 1) -> np.ndarray:
+    """Return the positions of components, or raise ValueError if they are invalid.
+
+    Parameters
+    ----------
+    components : sequence of int
+        Positions of components, negative ones from the end.
+
+    k : int
+        The number of components.
+
+    n_min : int, default=1
+        The least number of positions.
+    """
+    positions = np.asarray(components)
+    is_long = positions.ndim == 1 and len(positions) >= n_min
+    valid = is_long and positions.dtype.kind in "iu"
+    if not valid or not ((-k <= positions) & (positions < k)).all():
+        raise ValueError(
+            f"Got components={components!r} for codes of {k} columns. Expected a "
+            f"sequence of positions from 0 to {k - 1}, with a length of at least "
+            f"{n_min}."
+        )
+    return positions
+
+
 def name_of_loss(estimator) -> str:
     """Return the name of an estimator's loss, for labels."""
     loss = getattr(estimator, "loss", "squared_error")
@@ -189,13 +215,15 @@ def shape_of_images(rows: np.ndarray, image_shape) -> tuple | None:
     """Return the shape of rows that are images, (channels, height, width), or None."""
     if image_shape is None and rows.ndim != 4:
         return None
-    shape = tuple(rows.shape[1:] if image_shape is None else image_shape)
-    shape = (1, *shape) if len(shape) == 2 else shape
-    if len(shape) != 3 or np.prod(shape) != np.prod(rows.shape[1:]):
+    sizes = np.asarray(rows.shape[1:] if image_shape is None else image_shape)
+    valid = sizes.shape in [(2,), (3,)] and sizes.dtype.kind in "iu"
+    if not valid or (sizes < 1).any() or sizes.prod() != np.prod(rows.shape[1:]):
         raise ValueError(
-            f"Got image_shape={image_shape} for rows of shape {rows.shape[1:]}. "
+            f"Got image_shape={image_shape!r} for rows of shape {rows.shape[1:]}. "
             "Expected (height, width) or (channels, height, width) of as many values."
         )
+    shape = tuple(sizes.tolist())
+    shape = (1, *shape) if len(shape) == 2 else shape
     if shape[0] not in (1, 3):
         raise ValueError(f"Got images of {shape[0]} channels, expected 1 or 3.")
     return shape

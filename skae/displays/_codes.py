@@ -17,6 +17,7 @@ from skae.displays._base import (
     name_of,
     names_of_components,
     set_figure_title,
+    validate_components,
 )
 from skae.metrics import as_dense
 
@@ -230,15 +231,10 @@ class CodeDisplay:
 
     def _validated(self):
         """Return the display, or raise ValueError if the codes cannot be drawn."""
-        codes, components = self.codes, list(self.components)
+        codes = self.codes
         if codes.ndim != 2:
             raise ValueError(f"Got codes of shape {codes.shape}, expected two axes.")
-        k = codes.shape[1]
-        if len(components) < 2 or not all(-k <= i < k for i in components):
-            raise ValueError(
-                f"Got components={self.components!r} for codes of {k} columns. "
-                f"Expected two or more positions from 0 to {k - 1}."
-            )
+        validate_components(self.components, codes.shape[1], n_min=2)
         check_consistent_length(codes, self.y)
         return self
 

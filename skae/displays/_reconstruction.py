@@ -150,6 +150,7 @@ class ReconstructionDisplay:
         """
         import_pyplot(name_of(cls, "from_estimator"))
         check_scalar(n_rows, "n_rows", Integral, min_val=1)
+        check_scalar(standardize, "standardize", (bool, np.bool_))
         check_transformer(estimator)
         check_no_blocks(X)
         some = safe_indexing(X, slice(0, n_rows))
