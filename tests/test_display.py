@@ -6,6 +6,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from parts import quick
@@ -431,6 +432,10 @@ def test_a_pipeline_has_no_loss_curves():
 
 # CodeDisplay
 
+THIRDS = np.arange(120) % 3
+FIRST = np.arange(120) > 5
+TRUTHS = ["False", "True", "missing"]
+
 
 def test_codes_are_drawn_at_their_positions(model):
     codes = model.transform(X)
@@ -455,9 +460,17 @@ def test_pairs_are_drawn_below_the_diagonal(model):
         (GROUPS, ["left", "right"]),
         (GROUPS == "left", ["False", "True"]),
         (pd.Categorical(GROUPS, categories=["right", "none", "left"]), None),
-        (np.arange(120) % 3, ["0", "1", "2"]),
-        ((np.arange(120) % 3).astype(float), ["0.0", "1.0", "2.0"]),
-        (pd.Series(GROUPS).where(np.arange(120) > 5, None), ["left", "right", "other"]),
+        (THIRDS, ["0", "1", "2"]),
+        (THIRDS.astype(float), ["0.0", "1.0", "2.0"]),
+        (pd.Series(GROUPS).where(FIRST, None), ["left", "right", "missing"]),
+        (pd.Series(THIRDS, dtype="Int64").where(FIRST), ["0", "1", "2", "missing"]),
+        (pd.Series(THIRDS > 0, dtype="boolean").where(FIRST), TRUTHS),
+        (pd.Series(THIRDS > 0, dtype="boolean").where(FIRST).to_frame(), TRUTHS),
+        (pd.Series([pd.NaT] * 120), ["missing"]),
+        (np.full(120, np.nan), ["missing"]),
+        (THIRDS[:, np.newaxis], ["0", "1", "2"]),
+        (pl.Series(THIRDS), ["0", "1", "2"]),
+        (pl.DataFrame({"third": THIRDS}), ["0", "1", "2"]),
         ([f"{i % 11:02}" for i in range(120)], None),
     ],
 )
@@ -481,6 +494,58 @@ def test_numbers_have_a_color_bar(model, y):
     assert display.colorbar_.ax.get_ylabel() == "size"
     assert_allclose(display.scatters_[0].get_array(), y)
     assert_allclose(display.scatters_[0].get_clim(), np.percentile(y, [1, 99]))
+
+
+def test_rare_and_missing_categories_are_gray(model):
+    y = pd.Series([f"{i % 11:02}" for i in range(120)]).where(FIRST)
+    display = CodeDisplay.from_estimator(model, X, y)
+    assert display.legend_.get_texts()[-1].get_text() == "other or missing"
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_the_color_bar_has_the_range_of_finite_values(model, value):
+    y = np.where(FIRST, X[:, 0], value)
+    display = CodeDisplay.from_estimator(model, X, y)
+    (scatter,) = display.scatters_
+    assert_allclose(scatter.get_clim(), np.percentile(y[FIRST], [1, 99]))
+    scatter.update_scalarmappable()
+    gray = mpl.colors.to_rgba("#777777")
+    assert_allclose(scatter.get_facecolors()[~FIRST], np.tile(gray, (6, 1)))
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "Float64"])
+def test_nullable_numbers_have_a_color_bar(model, dtype):
+    y = pd.Series(np.arange(120), dtype=dtype).where(FIRST)
+    display = CodeDisplay.from_estimator(model, X, y)
+    shown = display.scatters_[0].get_array()
+    assert_array_equal(np.ma.filled(shown, np.nan), y.to_numpy(float, na_value=np.nan))
+
+
+@pytest.mark.parametrize("zone", [None, "UTC"])
+def test_dates_have_a_color_bar(model, zone):
+    dates = pd.date_range("2019-12-01", periods=120, tz=zone).to_series(name="day")
+    display = CodeDisplay.from_estimator(model, X, dates.where(FIRST))
+    assert display.legend_ is None
+    days = np.ma.filled(display.scatters_[0].get_array(), np.nan)
+    assert_allclose(np.diff(days[FIRST]), 1)
+    assert np.isnan(days[~FIRST]).all()
+    assert display.colorbar_.ax.get_ylabel() == "day"
+    labels = [label.get_text() for label in display.colorbar_.ax.get_yticklabels()]
+    assert "2020-02-01" in labels
+
+
+@pytest.mark.parametrize("y", [X[:, :2], pd.DataFrame(X[:, :2]), 3.0])
+def test_colors_of_several_columns_raise(model, y):
+    with pytest.raises(ValueError, match=r"Got y of shape .* one value for each row"):
+        CodeDisplay.from_estimator(model, X, y)
+    with pytest.raises(ValueError, match=r"Got y of shape .* one value for each row"):
+        CodeDisplay.from_codes(X, y)
+
+
+def test_the_name_of_a_column_is_that_of_the_colors(model):
+    frame = pd.DataFrame({"size": X[:, 0]})
+    display = CodeDisplay.from_codes(X, frame)
+    assert display.colorbar_.ax.get_ylabel() == "size"
 
 
 def test_codes_are_colored_by_error(model):
