@@ -846,6 +846,7 @@ def test_other_components_are_a_point():
         PCA(3),
         AutoencoderTransformer(3, max_iter=0),
         make_pipeline(StandardScaler(with_std=False), PCA(3)),
+        GridSearchCV(PCA(), {"n_components": [3]}, cv=2),
     ],
 )
 def test_pca_explains_as_much_as_the_curve_of_pca(estimator):
