@@ -6,19 +6,27 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from parts import quick
 from runs import curve
 from sklearn.base import BaseEstimator, clone
+from sklearn.covariance import EllipticEnvelope
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.kernel_approximation import Nystroem
+from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import OneClassSVM
 
 import skae
 from skae import (
+    AutoencoderOutlierDetector,
     AutoencoderTransformer,
     CodeDisplay,
     ExplainedVarianceDisplay,
@@ -28,12 +36,27 @@ from skae import (
     ReconstructionDisplay,
     TraversalDisplay,
 )
+from skae.losses import CrossEntropy
 
 mpl.use("Agg")  # which opens no windows
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.thread_unsafe(reason="matplotlib has global state"),
 ]
+
+WRAPPERS = {
+    "alone": lambda estimator: estimator,
+    "pipeline": lambda estimator: make_pipeline(StandardScaler(), estimator),
+    "frozen": lambda estimator: make_pipeline(
+        FrozenEstimator(make_pipeline(StandardScaler(), estimator).fit(X[:, :3]))
+    ),
+    "search": lambda estimator: GridSearchCV(
+        make_pipeline(StandardScaler(), estimator),
+        {"standardscaler__with_std": [True]},
+        cv=2,
+        scoring=lambda *args: 0.0,
+    ),
+}
 
 X = np.column_stack([curve(120), np.cos(curve(120)[:, 0])])
 N_FEATURES = X.shape[1]
@@ -124,6 +147,12 @@ def texts(figure):
         for text in figure.findobj(mpl.text.Text)
         if text.get_visible() and text.get_text()
     ]
+
+
+def padded_series():
+    series = np.random.default_rng(0).standard_normal((30, 12, 1))
+    series[0, 5:] = np.nan
+    return series
 
 
 # Properties of every display
@@ -240,6 +269,51 @@ def test_an_estimator_that_is_not_fitted_raises(cls):
         cls.from_estimator(estimator, *rows)
 
 
+TRANSFORMED = (
+    CodeDisplay,
+    ReconstructionDisplay,
+    TraversalDisplay,
+    ExplainedVarianceDisplay,
+)
+each_of_transformers = pytest.mark.parametrize("cls", TRANSFORMED)
+
+
+@each_of_transformers
+@pytest.mark.parametrize("wrap", ["alone", "pipeline"])
+def test_estimators_that_are_not_transformers_raise(cls, wrap):
+    estimator = WRAPPERS[wrap](IsolationForest(random_state=0)).fit(X)
+    kind = type(estimator).__name__
+    with pytest.raises(TypeError, match=f"type {kind} without `transform`"):
+        cls.from_estimator(estimator, X)
+
+
+@each_of_transformers
+def test_transformers_that_cannot_decode_raise(cls):
+    estimator = Nystroem(n_components=3, random_state=0).fit(X)
+    kw = {"color": "error"} if cls is CodeDisplay else {}
+    with pytest.raises(TypeError, match="Nystroem without `inverse_transform`"):
+        cls.from_estimator(estimator, X, **kw)
+
+
+def test_codes_of_blocks_are_drawn(model):
+    display = CodeDisplay.from_estimator(model, lambda: iter([X]), color="error")
+    assert_allclose(display.codes, model.transform(X))
+    assert_allclose(display.y, model.reconstruction_error(X))
+
+
+def test_codes_are_drawn_without_a_decoder():
+    estimator = Nystroem(n_components=3, random_state=0).fit(X)
+    display = CodeDisplay.from_estimator(estimator, X)
+    assert_allclose(display.codes, estimator.transform(X))
+
+
+@pytest.mark.parametrize("cls", TRANSFORMED[1:])
+@pytest.mark.parametrize("blocks", [lambda: iter([X]), (block for block in [X])])
+def test_blocks_raise(cls, model, blocks):
+    with pytest.raises(TypeError, match=r"of blocks as X, .* Pass an array"):
+        cls.from_estimator(model, blocks)
+
+
 @each_class
 def test_the_parameters_of_a_display_are_its_attributes(cls, model):
     names = [name for name in DISPLAYS if cls.__name__.startswith(name)]
@@ -317,6 +391,25 @@ def test_a_model_without_validation_rows_has_one_curve():
     assert display.pca_line_ is display.best_point_ is None
 
 
+def test_pca_is_not_called_an_epoch():
+    losses = {"loss_curve": [1.1, 1.0], "validation_loss_curve": [1.3, 1.19]}
+    display = LossCurveDisplay(**losses, best_iter=0, pca_loss=1.2).plot()
+    assert_allclose(display.best_point_.get_xydata(), [[0, 1.2]])
+    assert display.best_point_.get_label() == "PCA is kept: 1.2"
+    display = LossCurveDisplay(**losses, best_iter=2, pca_loss=1.2).plot()
+    assert display.best_point_.get_label() == "best epoch, 2: 1.19"
+
+
+def test_a_fit_without_epochs_has_no_legend():
+    model = AutoencoderTransformer(2, max_iter=0).fit(X)
+    for display in (
+        LossCurveDisplay.from_estimator(model),
+        LossCurveDisplay(loss_curve=[]).plot(),
+    ):
+        assert display.line_ is None
+        assert display.ax_.get_legend() is None
+
+
 @pytest.mark.parametrize(
     ("params", "label"),
     [
@@ -338,6 +431,10 @@ def test_a_pipeline_has_no_loss_curves():
 
 
 # CodeDisplay
+
+THIRDS = np.arange(120) % 3
+FIRST = np.arange(120) > 5
+TRUTHS = ["False", "True", "missing"]
 
 
 def test_codes_are_drawn_at_their_positions(model):
@@ -363,9 +460,17 @@ def test_pairs_are_drawn_below_the_diagonal(model):
         (GROUPS, ["left", "right"]),
         (GROUPS == "left", ["False", "True"]),
         (pd.Categorical(GROUPS, categories=["right", "none", "left"]), None),
-        (np.arange(120) % 3, ["0", "1", "2"]),
-        ((np.arange(120) % 3).astype(float), ["0.0", "1.0", "2.0"]),
-        (pd.Series(GROUPS).where(np.arange(120) > 5, None), ["left", "right", "other"]),
+        (THIRDS, ["0", "1", "2"]),
+        (THIRDS.astype(float), ["0.0", "1.0", "2.0"]),
+        (pd.Series(GROUPS).where(FIRST, None), ["left", "right", "missing"]),
+        (pd.Series(THIRDS, dtype="Int64").where(FIRST), ["0", "1", "2", "missing"]),
+        (pd.Series(THIRDS > 0, dtype="boolean").where(FIRST), TRUTHS),
+        (pd.Series(THIRDS > 0, dtype="boolean").where(FIRST).to_frame(), TRUTHS),
+        (pd.Series([pd.NaT] * 120), ["missing"]),
+        (np.full(120, np.nan), ["missing"]),
+        (THIRDS[:, np.newaxis], ["0", "1", "2"]),
+        (pl.Series(THIRDS), ["0", "1", "2"]),
+        (pl.DataFrame({"third": THIRDS}), ["0", "1", "2"]),
         ([f"{i % 11:02}" for i in range(120)], None),
     ],
 )
@@ -391,6 +496,58 @@ def test_numbers_have_a_color_bar(model, y):
     assert_allclose(display.scatters_[0].get_clim(), np.percentile(y, [1, 99]))
 
 
+def test_rare_and_missing_categories_are_gray(model):
+    y = pd.Series([f"{i % 11:02}" for i in range(120)]).where(FIRST)
+    display = CodeDisplay.from_estimator(model, X, y)
+    assert display.legend_.get_texts()[-1].get_text() == "other or missing"
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_the_color_bar_has_the_range_of_finite_values(model, value):
+    y = np.where(FIRST, X[:, 0], value)
+    display = CodeDisplay.from_estimator(model, X, y)
+    (scatter,) = display.scatters_
+    assert_allclose(scatter.get_clim(), np.percentile(y[FIRST], [1, 99]))
+    scatter.update_scalarmappable()
+    gray = mpl.colors.to_rgba("#777777")
+    assert_allclose(scatter.get_facecolors()[~FIRST], np.tile(gray, (6, 1)))
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "Float64"])
+def test_nullable_numbers_have_a_color_bar(model, dtype):
+    y = pd.Series(np.arange(120), dtype=dtype).where(FIRST)
+    display = CodeDisplay.from_estimator(model, X, y)
+    shown = display.scatters_[0].get_array()
+    assert_array_equal(np.ma.filled(shown, np.nan), y.to_numpy(float, na_value=np.nan))
+
+
+@pytest.mark.parametrize("zone", [None, "UTC"])
+def test_dates_have_a_color_bar(model, zone):
+    dates = pd.date_range("2019-12-01", periods=120, tz=zone).to_series(name="day")
+    display = CodeDisplay.from_estimator(model, X, dates.where(FIRST))
+    assert display.legend_ is None
+    days = np.ma.filled(display.scatters_[0].get_array(), np.nan)
+    assert_allclose(np.diff(days[FIRST]), 1)
+    assert np.isnan(days[~FIRST]).all()
+    assert display.colorbar_.ax.get_ylabel() == "day"
+    labels = [label.get_text() for label in display.colorbar_.ax.get_yticklabels()]
+    assert "2020-02-01" in labels
+
+
+@pytest.mark.parametrize("y", [X[:, :2], pd.DataFrame(X[:, :2]), 3.0])
+def test_colors_of_several_columns_raise(model, y):
+    with pytest.raises(ValueError, match=r"Got y of shape .* one value for each row"):
+        CodeDisplay.from_estimator(model, X, y)
+    with pytest.raises(ValueError, match=r"Got y of shape .* one value for each row"):
+        CodeDisplay.from_codes(X, y)
+
+
+def test_the_name_of_a_column_is_that_of_the_colors(model):
+    frame = pd.DataFrame({"size": X[:, 0]})
+    display = CodeDisplay.from_codes(X, frame)
+    assert display.colorbar_.ax.get_ylabel() == "size"
+
+
 def test_codes_are_colored_by_error(model):
     display = CodeDisplay.from_estimator(model, X, color="error")
     assert_allclose(display.y, model.reconstruction_error(X))
@@ -409,9 +566,12 @@ def test_names_of_components_are_those_of_the_codes(model):
     assert CodeDisplay.from_codes(codes).ax_.get_ylabel() == "component b"
 
 
-@pytest.mark.parametrize("components", [(0,), (0, 3), (0, -4)])
+NO_COMPONENTS = [(), (0, 3), (0, -4), 3, "ab", (0.0, 1.0), (True, False), ((0, 1),)]
+
+
+@pytest.mark.parametrize("components", [*NO_COMPONENTS, (0,), None])
 def test_components_that_do_not_exist_raise(model, components):
-    with pytest.raises(ValueError, match="components="):
+    with pytest.raises(ValueError, match=r"components=.* at least 2\."):
         CodeDisplay.from_estimator(model, X, components=components)
 
 
@@ -476,8 +636,7 @@ def test_a_series_has_a_line_for_each_feature(shape):
 
 
 def test_series_of_different_lengths_have_equal_axes():
-    series = np.random.default_rng(0).standard_normal((30, 12, 1))
-    series[0, 5:] = np.nan
+    series = padded_series()
     display = ReconstructionDisplay.from_estimator(quick(3).fit(series), series)
     limits = {(ax.get_xlim(), ax.get_ylim()) for ax in display.axes_.flat}
     assert len(limits) == 1
@@ -506,12 +665,24 @@ def test_tables_of_mixed_columns_raise():
 
 @pytest.mark.parametrize(
     ("shape", "message"),
-    [((3, 5), "image_shape"), ((2, 1, N_FEATURES // 2), "channels")],
+    [
+        ((3, 5), "image_shape"),
+        (N_FEATURES, "image_shape"),
+        ((2.0, N_FEATURES / 2), "image_shape"),
+        ((-2, -N_FEATURES // 2), "image_shape"),
+        ("ab", "image_shape='ab' for rows of shape"),
+        ((2, 1, N_FEATURES // 2), "channels"),
+    ],
 )
 @pytest.mark.parametrize("cls", [ReconstructionDisplay, TraversalDisplay])
 def test_images_of_another_shape_raise(cls, model, shape, message):
     with pytest.raises(ValueError, match=message):
         cls.from_estimator(model, X, image_shape=shape)
+
+
+def test_a_word_in_place_of_a_boolean_raises(model):
+    with pytest.raises(TypeError, match="standardize must be an instance of"):
+        ReconstructionDisplay.from_estimator(model, X, standardize="no")
 
 
 # TraversalDisplay
@@ -552,10 +723,15 @@ def test_series_of_a_traversal_are_lines():
     assert [len(lines) for lines in display.lines_] == [6, 6]
 
 
-@pytest.mark.parametrize("params", [{"components": [5]}, {"n_steps": 1}])
-def test_traversals_that_do_not_exist_raise(model, params):
-    with pytest.raises(ValueError, match=next(iter(params))):
-        TraversalDisplay.from_estimator(model, X, **params)
+@pytest.mark.parametrize("components", NO_COMPONENTS)
+def test_components_that_cannot_be_traversed_raise(model, components):
+    with pytest.raises(ValueError, match=r"components=.* at least 1\."):
+        TraversalDisplay.from_estimator(model, X, components=components)
+
+
+def test_a_traversal_of_one_step_raises(model):
+    with pytest.raises(ValueError, match="n_steps"):
+        TraversalDisplay.from_estimator(model, X, n_steps=1)
 
 
 def test_other_kinds_of_traversals_raise(model):
@@ -581,6 +757,33 @@ def test_the_histogram_counts_all_scores():
     assert f"{n_outliers} of 120 rows" in display.threshold_line_.get_label()
     with pytest.raises(ValueError, match="no method `feature_scores`"):
         display.plot_features(0)
+
+
+DETECTORS = [
+    IsolationForest(random_state=0),
+    LocalOutlierFactor(novelty=True),
+    EllipticEnvelope(random_state=0),
+    OneClassSVM(),
+    AutoencoderOutlierDetector(quick(2), random_state=0),
+]
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS)
+@pytest.mark.parametrize("detector", DETECTORS, ids=lambda d: type(d).__name__)
+def test_the_threshold_separates_the_outliers_of_every_detector(detector, wrap):
+    rows = X[:, :3] + np.random.default_rng(0).standard_normal((120, 3))
+    estimator = WRAPPERS[wrap](clone(detector)).fit(rows)
+    display = OutlierDisplay.from_estimator(estimator, rows)
+    scores = estimator.score_samples(rows)
+    assert_allclose(
+        display.scores - display.threshold, estimator.decision_function(rows)
+    )
+    assert_array_equal(scores < display.threshold, estimator.predict(rows) == -1)
+
+
+def test_estimators_without_scores_of_rows_raise(model):
+    with pytest.raises(TypeError, match="expected an outlier detector"):
+        OutlierDisplay.from_estimator(model, X)
 
 
 def test_outliers_have_a_histogram_of_their_own():
@@ -643,6 +846,7 @@ def test_other_components_are_a_point():
         PCA(3),
         AutoencoderTransformer(3, max_iter=0),
         make_pipeline(StandardScaler(with_std=False), PCA(3)),
+        GridSearchCV(PCA(), {"n_components": [3]}, cv=2),
     ],
 )
 def test_pca_explains_as_much_as_the_curve_of_pca(estimator):
@@ -656,3 +860,24 @@ def test_a_share_of_the_variance_gives_a_curve():
     model = quick(0.95).fit(X)
     display = ExplainedVarianceDisplay.from_estimator(model, X)
     assert_array_equal(display.n_components, 1 + np.arange(model.n_components_))
+
+
+@pytest.mark.parametrize(
+    ("rows", "params", "message"),
+    [
+        (np.where(np.arange(X.size).reshape(X.shape) == 3, np.nan, X), {}, "missing"),
+        (padded_series(), {}, "padded steps"),
+        (np.arange(60).reshape(20, 3) % 5, {"loss": "cross_entropy"}, "tokens"),
+        (np.arange(60).reshape(20, 3) % 5, {"loss": CrossEntropy()}, "tokens"),
+    ],
+)
+def test_rows_without_a_squared_error_have_no_variance(rows, params, message):
+    model = quick(2, **params).fit(rows)
+    with pytest.raises(ValueError, match=f"X has .*{message}.*`score`"):
+        ExplainedVarianceDisplay.from_estimator(model, rows)
+
+
+@pytest.mark.parametrize("rows", [X[:1], np.repeat(X[:1], 5, axis=0)])
+def test_equal_rows_have_no_variance(model, rows):
+    with pytest.raises(ValueError, match=rf"X has {len(rows)} rows without variance"):
+        ExplainedVarianceDisplay.from_estimator(model, rows)

@@ -2,7 +2,9 @@
 
 import numpy as np
 from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
 
+from skae.data._sources import is_source
 from skae.metrics import as_dense
 
 # Colors that people with color blindness can distinguish (Okabe and Ito 2008).
@@ -105,9 +107,31 @@ def cells(grid) -> list:
     return [[grid[i, j] for j in range(grid.ncols)] for i in range(grid.nrows)]
 
 
+def check_transformer(estimator, methods=("transform", "inverse_transform")) -> None:
+    """Raise an error unless an estimator is fitted and has the methods."""
+    check_is_fitted(estimator)
+    missing = [name for name in methods if not hasattr(estimator, name)]
+    if missing:
+        raise TypeError(
+            f"Got an estimator of type {type(estimator).__name__} without "
+            f"`{missing[0]}`, but expected a transformer, such as an "
+            "AutoencoderTransformer, PCA, or a pipeline that ends with one."
+        )
+
+
+def check_no_blocks(X) -> None:
+    """Raise TypeError if X is a function or an iterable of blocks."""
+    if is_source(X) and not hasattr(X, "shape"):
+        raise TypeError(
+            f"Got a {type(X).__name__} of blocks as X, but expected an array of the "
+            "rows to draw. Pass an array, such as the first block."
+        )
+
+
 def last_step(estimator):
-    """Return the last step of a pipeline, or the estimator itself."""
-    return estimator[-1] if isinstance(estimator, Pipeline) else estimator
+    """Return the last step of a pipeline (of the best one of a search), or itself."""
+    estimator = getattr(estimator, "best_estimator_", estimator)
+    return last_step(estimator[-1]) if isinstance(estimator, Pipeline) else estimator
 
 
 def as_numbers(X) -> np.ndarray:
@@ -135,6 +159,32 @@ def names_of_components(estimator, n_components: int) -> np.ndarray:
     if hasattr(estimator, "get_feature_names_out"):
         return np.asarray(estimator.get_feature_names_out(), dtype=object)
     return np.array([str(i) for i in range(n_components)], dtype=object)
+
+
+def validate_components(components, k: int, n_min: int = 1) -> np.ndarray:
+    """Return the positions of components, or raise ValueError if they are invalid.
+
+    Parameters
+    ----------
+    components : sequence of int
+        Positions of components, negative ones from the end.
+
+    k : int
+        The number of components.
+
+    n_min : int, default=1
+        The least number of positions.
+    """
+    positions = np.asarray(components)
+    is_long = positions.ndim == 1 and len(positions) >= n_min
+    valid = is_long and positions.dtype.kind in "iu"
+    if not valid or not ((-k <= positions) & (positions < k)).all():
+        raise ValueError(
+            f"Got components={components!r} for codes of {k} columns. Expected a "
+            f"sequence of positions from 0 to {k - 1}, with a length of at least "
+            f"{n_min}."
+        )
+    return positions
 
 
 def name_of_loss(estimator) -> str:
@@ -165,13 +215,15 @@ def shape_of_images(rows: np.ndarray, image_shape) -> tuple | None:
     """Return the shape of rows that are images, (channels, height, width), or None."""
     if image_shape is None and rows.ndim != 4:
         return None
-    shape = tuple(rows.shape[1:] if image_shape is None else image_shape)
-    shape = (1, *shape) if len(shape) == 2 else shape
-    if len(shape) != 3 or np.prod(shape) != np.prod(rows.shape[1:]):
+    sizes = np.asarray(rows.shape[1:] if image_shape is None else image_shape)
+    valid = sizes.shape in [(2,), (3,)] and sizes.dtype.kind in "iu"
+    if not valid or (sizes < 1).any() or sizes.prod() != np.prod(rows.shape[1:]):
         raise ValueError(
-            f"Got image_shape={image_shape} for rows of shape {rows.shape[1:]}. "
+            f"Got image_shape={image_shape!r} for rows of shape {rows.shape[1:]}. "
             "Expected (height, width) or (channels, height, width) of as many values."
         )
+    shape = tuple(sizes.tolist())
+    shape = (1, *shape) if len(shape) == 2 else shape
     if shape[0] not in (1, 3):
         raise ValueError(f"Got images of {shape[0]} channels, expected 1 or 3.")
     return shape

@@ -5,18 +5,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.utils import check_consistent_length
-from sklearn.utils.validation import check_is_fitted
 
 from skae._sklearn import StrOptions, validate_parameter_constraints
 from skae.displays._base import (
     GRAY,
     axes_grid,
+    check_transformer,
     clear_spines,
     errors_of,
     import_pyplot,
     name_of,
     names_of_components,
     set_figure_title,
+    validate_components,
 )
 from skae.metrics import as_dense
 
@@ -42,9 +43,10 @@ class CodeDisplay:
 
     y : array-like of shape (n_samples,) or None, default=None
         Values to color the codes by. Strings, booleans, categories, and integers of at
-        most 10 different values are categories, with a legend; other numbers have a
-        color bar. Beyond 10 categories, the 9 most frequent have colors, and the others
-        are gray, as missing values are.
+        most 10 different values are categories, with a legend; other numbers and dates
+        (of a dtype of dates) have a color bar. Beyond 10 categories, the 9 most
+        frequent have colors, and the others are gray. Missing values are gray, and so
+        are infinite ones beside a color bar.
 
     components : sequence of int, default=(0, 1)
         Positions of the components to draw: two for a map, more for a map of each pair.
@@ -74,7 +76,8 @@ class CodeDisplay:
         The legend of categories.
 
     colorbar_ : matplotlib Colorbar or None
-        The color bar of numbers. Its range excludes the smallest and the largest 1 %.
+        The color bar of numbers. Its range excludes the smallest and the largest 1 % of
+        the finite values.
 
     See Also
     --------
@@ -140,7 +143,10 @@ class CodeDisplay:
         validate_parameter_constraints(
             COLOR_CONSTRAINTS, {"color": color}, name_of(cls, "from_estimator")
         )
-        check_is_fitted(estimator)
+        decodes = color == "error" and not hasattr(estimator, "reconstruction_error")
+        methods = ("transform", "inverse_transform") if decodes else ("transform",)
+        check_transformer(estimator, methods)
+        y = one_column(y)
         codes, y_name = estimator.transform(X), getattr(y, "name", None)
         if color == "error":
             y, y_name = reconstruction_errors(estimator, X, codes)
@@ -180,7 +186,7 @@ class CodeDisplay:
             The display, which has been drawn.
         """
         import_pyplot(name_of(cls, "from_codes"))
-        names = getattr(codes, "columns", None)
+        y, names = one_column(y), getattr(codes, "columns", None)
         display = cls(
             codes=as_dense(codes),
             y=y,
@@ -228,15 +234,10 @@ class CodeDisplay:
 
     def _validated(self):
         """Return the display, or raise ValueError if the codes cannot be drawn."""
-        codes, components = self.codes, list(self.components)
+        codes = self.codes
         if codes.ndim != 2:
             raise ValueError(f"Got codes of shape {codes.shape}, expected two axes.")
-        k = codes.shape[1]
-        if len(components) < 2 or not all(-k <= i < k for i in components):
-            raise ValueError(
-                f"Got components={self.components!r} for codes of {k} columns. "
-                f"Expected two or more positions from 0 to {k - 1}."
-            )
+        validate_components(self.components, codes.shape[1], n_min=2)
         check_consistent_length(codes, self.y)
         return self
 
@@ -271,8 +272,9 @@ class CodeDisplay:
             Line2D([], [], color=color, label=str(level), **dot)
             for level, color in zip(levels, colors, strict=False)
         ]
-        if len(levels) < len(colors):
-            handles.append(Line2D([], [], color=GRAY, label="other", **dot))
+        rest = name_of_rest(self.y, levels)
+        if rest:
+            handles.append(Line2D([], [], color=GRAY, label=rest, **dot))
         style = {"handles": handles, "title": self._label()}
         if len(self.axes_) > 1:
             return self.axes_[0, -1].legend(loc="upper right", **style)
@@ -280,8 +282,13 @@ class CodeDisplay:
         return self.ax_.legend(**place, **style)
 
     def _draw_colorbar(self):
+        from matplotlib.dates import AutoDateFormatter, AutoDateLocator
+
         axes = self.axes_[np.tril_indices(len(self.axes_))]
         style = {"ax": list(axes), "label": self._label(), "extend": "both"}
+        if has_dates(as_series(self.y)):
+            ticks = AutoDateLocator()
+            style |= {"ticks": ticks, "format": AutoDateFormatter(ticks)}
         return self.figure_.colorbar(self.scatters_[0], **style)
 
 
@@ -294,11 +301,35 @@ def reconstruction_errors(estimator, X, codes) -> tuple[np.ndarray, str]:
     return errors, f"reconstruction error ({name})"
 
 
+def one_column(y):
+    """Return values with one axis: y, or the only column that it has."""
+    shape = () if y is None else np.shape(y)
+    if y is not None and len(shape) != 1 and shape[1:] != (1,):
+        raise ValueError(
+            f"Got y of shape {shape}, but expected one value for each row. Pass one of "
+            "its columns."
+        )
+    if len(shape) < 2:
+        return y
+    return y[y.columns[0]] if hasattr(y, "columns") else np.ravel(y)
+
+
+def as_series(y) -> pd.Series:
+    """Return a series, of numbers in their own dtype even if some are missing."""
+    dtype = getattr(y, "dtype", None)
+    is_categorical = isinstance(dtype, pd.CategoricalDtype)
+    if isinstance(dtype, pd.api.extensions.ExtensionDtype) and not is_categorical:
+        return pd.Series(y)
+    return pd.Series(np.asarray(y))
+
+
 def levels_of(y) -> list | None:
     """Return the categories of values that have a color, or None for numbers."""
     dtype = getattr(y, "dtype", None)
-    values = pd.Series(np.asarray(y))
+    values = as_series(y)
     counts = values.value_counts()
+    if has_dates(values):
+        return None
     if isinstance(dtype, pd.CategoricalDtype):
         levels = [level for level in dtype.categories if counts.get(level, 0)]
     else:
@@ -315,10 +346,37 @@ def is_number(values: pd.Series) -> bool:
     return values.dtype.kind in "iuf"
 
 
+def has_dates(values: pd.Series) -> bool:
+    """Return whether values are dates, of which not all are missing."""
+    return values.dtype.kind == "M" and bool(values.notna().any())
+
+
 def has_fractions(values: pd.Series) -> bool:
     """Return whether some value is not an integer."""
     present = values.dropna()
     return bool((present != np.round(present)).any())
+
+
+def numbers_of(values: pd.Series) -> np.ndarray:
+    """Return numbers, or dates as matplotlib's days, with NaN for missing values."""
+    from matplotlib.dates import date2num
+
+    if has_dates(values):
+        return date2num(values.to_numpy("datetime64[us]"))
+    return values.to_numpy(np.float64, na_value=np.nan)
+
+
+def positions_of(values: pd.Series, levels: list) -> np.ndarray:
+    """Return the positions of values in the categories, and -1 for all others."""
+    return pd.Index(levels).get_indexer(values)
+
+
+def name_of_rest(y, levels: list) -> str:
+    """Return the label of values that are no category, "" if there are none."""
+    values = as_series(y)
+    is_missing = values[positions_of(values, levels) < 0].isna()
+    names = {"other": ~is_missing, "missing": is_missing}
+    return " or ".join(name for name, found in names.items() if found.any())
 
 
 def style_of_points(y, levels) -> dict:
@@ -328,14 +386,15 @@ def style_of_points(y, levels) -> dict:
 
     if y is None:
         return {"color": COLORS[0], "alpha": 0.7}
-    values = pd.Series(np.asarray(y))
+    values = as_series(y)
     if levels is None:
-        low, high = np.nanpercentile(values, [1, 99])
+        numbers = numbers_of(values)
+        low, high = np.percentile(numbers[np.isfinite(numbers)], [1, 99])
         bad = colormaps["viridis"].with_extremes(bad=GRAY)
-        style = {"c": values, "vmin": low, "vmax": high, "cmap": bad}
+        style = {"c": numbers, "vmin": low, "vmax": high, "cmap": bad}
         return style | {"plotnonfinite": True}
     # Values without a color are -1, and then the last color, gray.
-    position = pd.Index(levels).get_indexer(values)
+    position = positions_of(values, levels)
     position[position < 0] = len(levels)
     colors = list(COLORS[: len(levels)])
     colors += [GRAY] if (position == len(levels)).any() else []

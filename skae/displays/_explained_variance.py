@@ -5,17 +5,19 @@ from numbers import Integral
 import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.metrics import r2_score
-from sklearn.utils.validation import check_is_fitted
 
 from skae.displays._base import (
     BLUE,
     ORANGE,
+    check_no_blocks,
+    check_transformer,
     clear_spines,
     import_pyplot,
     last_step,
     name_of,
     one_axes,
 )
+from skae.losses import CrossEntropy
 from skae.metrics import as_dense, as_floats
 from skae.regularizers import Ordered
 
@@ -99,7 +101,8 @@ class ExplainedVarianceDisplay:
             The fitted estimator, with `inverse_transform`.
 
         X : {array-like, sparse matrix, DataFrame} of shape (n_samples, ...)
-            The rows, preferably others than those of the fit.
+            The rows, preferably others than those of the fit. They are numbers without
+            missing values, and at least two of them differ.
 
         name : str, default="autoencoder"
             The name of the estimator in the legend.
@@ -113,8 +116,10 @@ class ExplainedVarianceDisplay:
             The display, which has been drawn.
         """
         import_pyplot(name_of(cls, "from_estimator"))
-        check_is_fitted(estimator)
-        codes, rows = np.asarray(estimator.transform(X)), as_floats(as_dense(X))
+        check_transformer(estimator)
+        check_no_blocks(X)
+        rows = rows_with_variance(last_step(estimator), X)
+        codes = np.asarray(estimator.transform(X))
         k = codes.shape[1]
         sizes = np.arange(1, k + 1) if is_ordered(last_step(estimator)) else [k]
         explained = [
@@ -162,6 +167,26 @@ class ExplainedVarianceDisplay:
         percent = 100 * np.asarray(shares)
         style = {"marker": "o", "markersize": 4 if len(sizes) > 1 else 8}
         return self.ax_.plot(sizes, percent, color=color, label=label, **style)[0]
+
+
+def rows_with_variance(estimator, X) -> np.ndarray:
+    """Return flat rows, or raise ValueError if they have no variance to explain."""
+    score = "Use the estimator's `score`, the share of deviance that is explained."
+    loss = getattr(estimator, "loss", None)
+    if loss == "cross_entropy" or isinstance(loss, CrossEntropy):
+        raise ValueError(f"X has tokens, of which there is no variance. {score}")
+    rows = as_floats(as_dense(X))
+    if np.isnan(rows).any():
+        raise ValueError(
+            "X has missing values or padded steps, which PCA does not accept. Pass "
+            f"rows without NaN. {score}"
+        )
+    if len(rows) == 0 or (rows == rows[0]).all():
+        raise ValueError(
+            f"X has {len(rows)} rows without variance, but expected at least two that "
+            "differ. Pass more rows."
+        )
+    return rows
 
 
 def is_ordered(estimator) -> bool:

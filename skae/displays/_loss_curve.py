@@ -38,7 +38,8 @@ class LossCurveDisplay:
         The epoch that the fit on all rows continues from; 0 if it starts at PCA.
 
     best_iter : int or None, default=None
-        The epoch of lowest validation loss; 0 is PCA.
+        The epoch of lowest validation loss; 0 if PCA is kept. An epoch can then have a
+        lower loss than PCA, if the difference is not significant.
 
     pca_loss : float or None, default=None
         Loss of PCA on the validation rows.
@@ -64,7 +65,7 @@ class LossCurveDisplay:
         The loss of PCA, a horizontal line.
 
     best_point_ : matplotlib Line2D or None
-        The point of the best epoch.
+        The point of the best epoch, or of PCA if it is kept.
 
     See Also
     --------
@@ -170,7 +171,8 @@ class LossCurveDisplay:
         self.best_point_ = self._draw_best()
         self.ax_.set(xlabel="epoch", ylabel=self.loss_name, title=self._title())
         clear_spines(self.ax_)
-        self.ax_.legend()
+        if self.ax_.get_legend_handles_labels()[0]:  # without epochs, there are none
+            self.ax_.legend()
         return self
 
     def _curve(self, losses, start, label, color):
@@ -195,7 +197,8 @@ class LossCurveDisplay:
         losses = [self.pca_loss, *self.validation_loss_curve]
         loss, color = losses[self.best_iter], ORANGE if self.best_iter else GRAY
         style = {"color": color, "marker": "o", "linestyle": "none"}
-        label = f"best epoch, {self.best_iter}: {loss:.3g}"
+        name = f"best epoch, {self.best_iter}" if self.best_iter else "PCA is kept"
+        label = f"{name}: {loss:.3g}"
         return self.ax_.plot([self.best_iter], [loss], label=label, **style)[0]
 
     def _title(self):

@@ -11,6 +11,7 @@ from skae.displays._base import (
     ORANGE,
     clear_spines,
     import_pyplot,
+    last_step,
     name_of,
     names_of_features,
     one_axes,
@@ -92,8 +93,9 @@ class OutlierDisplay:
 
         Parameters
         ----------
-        estimator : outlier detector
-            The fitted detector, with `score_samples` and `offset_`. With a method
+        estimator : outlier detector, Pipeline or search such as GridSearchCV
+            The fitted detector, with `score_samples`. The threshold is its `offset_`,
+            or the difference of `score_samples` and `decision_function`. With a method
             `feature_scores`, the columns of each row can be drawn by `plot_features`.
 
         X : {array-like, sparse matrix, DataFrame} of shape (n_samples, ...)
@@ -112,6 +114,7 @@ class OutlierDisplay:
         """
         import_pyplot(name_of(cls, "from_estimator"))
         check_is_fitted(estimator)
+        check_is_detector(estimator)
         scores = np.asarray(estimator.score_samples(X))
         feature_scores = names = None
         if hasattr(estimator, "feature_scores"):
@@ -119,7 +122,7 @@ class OutlierDisplay:
             names = names_of_features(estimator, feature_scores.shape[1])
         display = cls(
             scores=scores,
-            threshold=float(estimator.offset_),
+            threshold=threshold_of(estimator, X, scores),
             y=None if y is None else validate_labels(y, scores),
             feature_scores=feature_scores,
             feature_names=names,
@@ -228,6 +231,29 @@ class OutlierDisplay:
         n = len(self.feature_scores)
         check_scalar(row, "row", Integral, min_val=-n, max_val=n - 1)
         return np.asarray(self.feature_scores[row], dtype=float)
+
+
+def check_is_detector(estimator) -> None:
+    """Raise TypeError if an estimator has no scores of rows."""
+    if not hasattr(estimator, "score_samples"):
+        raise TypeError(
+            f"Got an estimator of type {type(estimator).__name__} without "
+            "`score_samples`, but expected an outlier detector, such as an "
+            "AutoencoderOutlierDetector, LocalOutlierFactor(novelty=True), or a "
+            "pipeline that ends with one."
+        )
+
+
+def threshold_of(estimator, X, scores: np.ndarray) -> float:
+    """Return the score below which rows are outliers.
+
+    `decision_function` is `score_samples` minus the threshold, for every row.
+    """
+    offset = getattr(last_step(estimator), "offset_", None)
+    if offset is None:
+        offset = scores - np.asarray(estimator.decision_function(X))
+    # OneClassSVM has an array of one value.
+    return float(np.ravel(offset)[0])
 
 
 def validate_labels(y, scores: np.ndarray) -> np.ndarray:

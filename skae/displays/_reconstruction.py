@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils import check_scalar
-from sklearn.utils.validation import check_is_fitted
 
 from skae._sklearn import safe_indexing
 from skae.displays._base import (
@@ -14,6 +13,8 @@ from skae.displays._base import (
     as_numbers,
     as_pictures,
     axes_grid,
+    check_no_blocks,
+    check_transformer,
     clear_spines,
     draw_picture,
     errors_of,
@@ -149,7 +150,9 @@ class ReconstructionDisplay:
         """
         import_pyplot(name_of(cls, "from_estimator"))
         check_scalar(n_rows, "n_rows", Integral, min_val=1)
-        check_is_fitted(estimator)
+        check_scalar(standardize, "standardize", (bool, np.bool_))
+        check_transformer(estimator)
+        check_no_blocks(X)
         some = safe_indexing(X, slice(0, n_rows))
         rows = as_numbers(some)
         shape_of_images(rows, image_shape)

@@ -4,12 +4,13 @@ from numbers import Integral
 
 import numpy as np
 from sklearn.utils import check_scalar
-from sklearn.utils.validation import check_is_fitted
 
 from skae.displays._base import (
     as_numbers,
     as_pictures,
     axes_grid,
+    check_no_blocks,
+    check_transformer,
     clear_spines,
     draw_picture,
     import_pyplot,
@@ -18,6 +19,7 @@ from skae.displays._base import (
     names_of_features,
     set_figure_title,
     shape_of_images,
+    validate_components,
 )
 from skae.displays._reconstruction import moments
 from skae.metrics import as_dense
@@ -154,10 +156,14 @@ class TraversalDisplay:
         """
         import_pyplot(name_of(cls, "from_estimator"))
         check_scalar(n_steps, "n_steps", Integral, min_val=2)
-        check_is_fitted(estimator)
+        check_transformer(estimator)
+        check_no_blocks(X)
         rows, codes = as_numbers(X), as_dense(estimator.transform(X))
         shape_of_images(rows, image_shape)
-        components = validate_components(components, codes.shape[1])
+        k = codes.shape[1]
+        if components is None:
+            components = np.arange(min(k, MAX_COMPONENTS))
+        components = validate_components(components, k)
         quantiles = np.linspace(*QUANTILES, n_steps)
         values = np.quantile(codes[:, components], quantiles, axis=0).T
         steps = codes_along(codes.mean(axis=0), components, values)
@@ -169,7 +175,7 @@ class TraversalDisplay:
             quantiles=quantiles,
             center=center,
             spread=spread,
-            component_names=names_of_components(estimator, codes.shape[1])[components],
+            component_names=names_of_components(estimator, k)[components],
             feature_names=names_of_features(estimator, rows.shape[1]),
             image_shape=image_shape,
         )
@@ -291,20 +297,6 @@ def draw_step(ax, row: np.ndarray, color) -> list:
     if row.ndim == 2 and row.shape[0] < row.shape[1]:
         row = row.T  # channels first
     return ax.plot(row, color=color)
-
-
-def validate_components(components, k: int) -> np.ndarray:
-    """Return the positions of components, by default of the first ones."""
-    if components is None:
-        return np.arange(min(k, MAX_COMPONENTS))
-    positions = np.asarray(components)
-    valid = positions.ndim == 1 and positions.size and positions.dtype.kind in "iu"
-    if not valid or not ((-k <= positions) & (positions < k)).all():
-        raise ValueError(
-            f"Got components={components!r} for codes of {k} columns. Expected "
-            f"positions from 0 to {k - 1}."
-        )
-    return positions
 
 
 def codes_along(mean: np.ndarray, components: np.ndarray, values: np.ndarray):
