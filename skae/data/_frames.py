@@ -1,4 +1,4 @@
-"""Columns of data frames: the only module that knows the types of pandas and polars.
+"""Columns of data frames: the only module with the types of pandas and polars.
 
 `read_columns` returns the columns of a frame as NumPy arrays of four kinds, and
 `build_frame` returns a frame of the same types. A type is described by a tuple of plain

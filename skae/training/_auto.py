@@ -215,21 +215,8 @@ def resolve_params(
     """Return an estimator's parameters with every "auto" replaced by its value."""
     n_rows, optimizer = data.X.shape[0], as_optimizer(params["solver"])
     recipe = default_recipe(n_rows, params["validation_fraction"])
-
-    device, precision = str(params["device"]), params["precision"]
-    if device != "auto":
-        check_device(device)
-    else:
-        device = "mps" if torch.backends.mps.is_available() else "cpu"
-        device = "cuda" if torch.cuda.is_available() else device
-    if precision == "auto":
-        # In a full batch integer weights equal repeated rows; float32 would round the
-        # two differently. "mps" has no float64.
-        is_small = float_dtype(data.X) == np.float64 and n_rows <= FULL_BATCH_ROWS
-        precision = "float64" if is_small and device != "mps" else "float32"
-    elif precision == "bfloat16":
-        check_bfloat16(device)
-
+    device = resolve_device(str(params["device"]))
+    precision = resolve_precision(params["precision"], device, data.X)
     config = model_config(params, data, MASTER_DTYPES.get(precision, precision))
     folds = select_folds(params, data, config, seed)
     # A given batch_size changes the automatic max_iter, and this n_iter_no_change.
@@ -248,15 +235,9 @@ def resolve_params(
     alpha = params["alpha"]
     if alpha == "auto":
         alpha = recipe.alpha if optimizer.decoupled else PENALTY_ALPHA
-
-    # At least one row is validated, and at least one is trained on.
-    n_validation = recipe.n_validation
-    if params["early_stopping"] != "auto":
-        n_validation = max(1, round(params["validation_fraction"] * n_rows))
-        n_validation = min(n_validation, n_rows - 1) if params["early_stopping"] else 0
     # With X_val no rows of X are held out. max_iter=0 is PCA without training.
-    if data.X_val is not None or max_iter == 0 or folds:
-        n_validation = 0
+    holds_out_rows = data.X_val is None and max_iter > 0 and not folds
+    n_validation = n_validation_rows(params, n_rows) if holds_out_rows else 0
     return ResolvedParams(
         config=config,
         optimizer=optimizer,
@@ -276,6 +257,37 @@ def resolve_params(
         seed=seed,
         group=group,
     )
+
+
+def resolve_device(device: str) -> str:
+    """Return the device, in place of "auto" the best one that is available."""
+    if device != "auto":
+        check_device(device)
+        return device
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def resolve_precision(precision: str, device: str, X) -> str:
+    """Return the floating point type; raise ValueError if the device lacks it."""
+    if precision == "bfloat16":
+        check_bfloat16(device)
+    if precision != "auto":
+        return precision
+    # In a full batch integer weights equal repeated rows; float32 would round the two
+    # differently. "mps" has no float64.
+    is_small = float_dtype(X) == np.float64 and X.shape[0] <= FULL_BATCH_ROWS
+    return "float64" if is_small and device != "mps" else "float32"
+
+
+def n_validation_rows(params: dict, n_rows: int) -> int:
+    """Return the number of rows that are held out for validation."""
+    fraction, early_stopping = params["validation_fraction"], params["early_stopping"]
+    if early_stopping == "auto":
+        return default_recipe(n_rows, fraction).n_validation
+    # At least one row is validated, and at least one is trained on.
+    return min(max(1, round(fraction * n_rows)), n_rows - 1) if early_stopping else 0
 
 
 def validation_rows(n_rows: int, n_validation: int, seed: int) -> np.ndarray:
