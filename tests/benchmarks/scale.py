@@ -14,7 +14,13 @@ With `--processes 2`, the seconds of 10 epochs of a wide network (1000-500-250 u
 components, batches of 512 of 10,000 rows with 784 columns) in one process and in
 several are printed instead, each process on one thread.
 
-    python tests/benchmarks/scale.py [--rows 100000 1000000 10000000] [--processes 2]
+With `--file 12.3`, a memory-mapped file of 12.3 GB is fitted and encoded in a process
+whose data memory is limited to 900 MB. The file is sparse: it takes no disk, and all of
+its values are zero. This takes about seven minutes.
+
+    python tests/benchmarks/scale.py [--rows 100000 1000000 10000000]
+    python tests/benchmarks/scale.py --processes 2
+    python tests/benchmarks/scale.py --file 12.3
 """
 
 import argparse
@@ -211,13 +217,41 @@ def compare_processes(n_processes: int) -> None:
         print(line.format(n_ranks, wall, cpu, score), flush=True)
 
 
+def fit_file(n_gigabytes: float, n_megabytes: int = 900) -> None:
+    """Print the seconds and the memory of a fit and a transformation of a file."""
+    import resource
+
+    from skae import AutoencoderTransformer
+
+    warnings.simplefilter("ignore")
+    model = AutoencoderTransformer(2, max_iter=1, batch_size=2048, random_state=0)
+    # The memory of libraries is allocated by the first fit.
+    model.fit(make_rows(1000, seed=1).astype(np.float64))
+    n_rows = int(n_gigabytes * 1e9) // (8 * N_FEATURES)
+    limit = n_megabytes * 2**20
+    with tempfile.NamedTemporaryFile() as file:
+        file.truncate(n_rows * 8 * N_FEATURES)
+        X = np.memmap(file.name, np.float64, "r", shape=(n_rows, N_FEATURES))
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+        with Peak() as peak:
+            start = time.perf_counter()
+            codes = model.fit(X).transform(X)
+            seconds = time.perf_counter() - start
+    line = "{} rows: {:.0f} s, {:.0f} MB above the start, of which {:.0f} MB are codes"
+    print(line.format(n_rows, seconds, peak.growth, codes.nbytes / 2**20))
+
+
 def main() -> None:
     """Print a row for each method and number of rows."""
     parser = argparse.ArgumentParser(description=__doc__)
     sizes = [100_000, 1_000_000, 10_000_000]
     parser.add_argument("--rows", type=int, nargs="+", default=sizes)
     parser.add_argument("--processes", type=int)
+    parser.add_argument("--file", type=float, metavar="GB")
     options = parser.parse_args()
+    if options.file:
+        fit_file(options.file)
+        return
     if options.processes:
         compare_processes(options.processes)
         return
