@@ -40,10 +40,13 @@ class Codec:
     scale: float
     n_components: int
 
-    def encode(self, X) -> np.ndarray:
-        """Return codes of shape (n_samples, n_components), in the float type of X."""
+    def encode(self, X, out=None):
+        """Return codes of shape (n_samples, n_components), in the float type of X.
+
+        They are written to `out` if it is given, an array of this shape.
+        """
         dtype = float_dtype(X)
-        codes = np.empty((X.shape[0], self.n_components), dtype=dtype)
+        codes = np.empty((X.shape[0], self.n_components), dtype) if out is None else out
         for block, components in self._encoded(X):
             # float16 input has float32 components, which are clipped to its range.
             columns = self.layout.append_lengths(components, X[block])

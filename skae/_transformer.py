@@ -17,6 +17,7 @@ from sklearn.base import (
 )
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_scalar
+from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
 from skae._base import copy_if_default
@@ -410,6 +411,9 @@ class AutoencoderTransformer(
     True
     """
 
+    # A pipeline routes no array for the result to its steps.
+    __metadata_request__transform = {"out": UNUSED}
+
     _parameter_constraints = {
         "n_components": [COUNT, Interval(RealNotInt, 0, 1, closed="neither")],
         **PART_CONSTRAINTS,
@@ -747,7 +751,7 @@ class AutoencoderTransformer(
         self.__dict__.update(attributes, **metadata)
 
     @isolated_torch(n_threads=None)
-    def transform(self, X):
+    def transform(self, X, out=None):
         """Encode rows.
 
         Parameters
@@ -755,6 +759,10 @@ class AutoencoderTransformer(
         X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features), \
                 or array-like of the shape that `fit` saw
             The rows.
+
+        out : array of shape (n_samples, n_components) or None, default=None
+            Where the codes are written, block by block, such as a memory map or an
+            array of h5py. It is returned. By default, a new array.
 
         Returns
         -------
@@ -766,7 +774,15 @@ class AutoencoderTransformer(
             column is the length, as a share of the number of steps in X.
         """
         check_is_fitted(self)
-        return self._codec.encode(validate_rows(self, X))
+        rows = validate_rows(self, X)
+        expected = rows.shape[0], self.n_components_
+        if out is not None and getattr(out, "shape", None) != expected:
+            raise ValueError(
+                f"Got out of shape {getattr(out, 'shape', None)}, but expected an "
+                f"array of shape {expected}, with a row for each row of X and a column "
+                "for each component."
+            )
+        return self._codec.encode(rows, out)
 
     @isolated_torch(n_threads=None)
     def inverse_transform(self, X):

@@ -155,6 +155,22 @@ def test_weights_of_zero_are_refused_for_sources(digits):
     assert model.score(lambda: [digits], sample_weight=weight) > 0
 
 
+@pytest.mark.usefixtures("nothing_held")
+def test_codes_are_written_to_a_given_array(digits, tmp_path):
+    model = quick().fit(digits)
+    codes = model.transform(digits)
+    arrays = [
+        np.lib.format.open_memmap(tmp_path / "codes.npy", "w+", shape=(120, 2)),
+        h5py_dataset(np.zeros((120, 2)), None),
+    ]
+    for out in arrays:
+        assert model.transform(lambda: np.array_split(digits, 5), out=out) is out
+        assert_array_equal(out[:], codes)
+    for wrong in (np.empty((120, 3)), [[0.0]]):
+        with pytest.raises(ValueError, match=r"expected an array of shape \(120, 2\)"):
+            model.transform(digits, out=wrong)
+
+
 def test_a_source_is_the_input_of_a_pipeline(digits):
     pipeline = make_pipeline(quick()).fit(lambda: np.array_split(digits, 3))
     assert pipeline.transform(digits).shape == (120, 2)
