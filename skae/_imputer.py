@@ -9,7 +9,6 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skae._base import restore_attributes
 from skae._sklearn import (
-    HasMethods,
     Interval,
     StrOptions,
     check_feature_names_in,
@@ -17,7 +16,7 @@ from skae._sklearn import (
     safe_indexing,
 )
 from skae._torch import draw_seed
-from skae._transformer import AutoencoderTransformer
+from skae._transformer import AutoencoderTransformer, check_single_process
 from skae.data._frames import (
     check_container,
     choose_rows,
@@ -26,6 +25,7 @@ from skae.data._frames import (
     is_frame,
     is_missing,
 )
+from skae.data._validation import check_in_memory, named
 from skae.regularizers._variational import Variational
 
 HIDDEN = 0.2  # of the values, if none is missing in `fit`
@@ -121,7 +121,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
     """
 
     _parameter_constraints = {
-        "autoencoder": [HasMethods(["fit", "impute"]), None],
+        "autoencoder": [AutoencoderTransformer, None],
         "missing_values": [Real],
         "sample_posterior": ["boolean"],
         "add_indicator": ["boolean"],
@@ -179,6 +179,9 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
             The fitted imputer.
         """
         check_container(X)
+        check_single_process(self.autoencoder)
+        with named("X"):
+            check_in_memory(X)
         is_table = is_frame(X) and not has_only_numbers(X)
         self._check_applies(is_table)
         self._check_posterior()

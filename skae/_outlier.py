@@ -17,7 +17,6 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skae._base import restore_attributes
 from skae._sklearn import (
     CONTAINERS,
-    HasMethods,
     Interval,
     RealNotInt,
     StrOptions,
@@ -28,7 +27,7 @@ from skae._sklearn import (
     weighted_percentile,
 )
 from skae._torch import draw_seed
-from skae._transformer import AutoencoderTransformer
+from skae._transformer import AutoencoderTransformer, check_single_process
 from skae.data._columns import fit_columns
 from skae.data._frames import (
     container_of,
@@ -56,7 +55,7 @@ from skae.losses import StandardizedLoss, as_loss
 # Rows of the smallest and, by default, the largest subsample.
 MIN_SAMPLES, MAX_SAMPLES = 64, 1024
 MAX_ITER = 40
-CODE_WEIGHT = 0.5  # of the code, beside the reconstruction
+CODE_WEIGHT = 0.5  # of the code's part of the score; that of the reconstruction is 1
 # The smallest unit of an error or of a component, as a share of the mean error or of
 # the largest component. Smaller ones are rounding.
 MIN_SHARE = 1e-6
@@ -67,9 +66,9 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
     r"""Outlier detection by autoencoders that are fitted to random subsamples.
 
     As in :class:`sklearn.ensemble.IsolationForest`, each of a few estimators is fitted
-    to a small random part of the rows. Outliers are rare in it, so that they are not
-    learned. A row is scored by how poorly it is reconstructed, and by how far its code
-    is from the others, in units of the training rows:
+    to a small random part of the rows. It contains only a few outliers, so that they
+    have little influence. A row is scored by how poorly it is reconstructed, and by how
+    far its code is from the others, in units of the training rows:
 
     .. math::
 
@@ -99,7 +98,8 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
     max_samples : "auto", int or float, default="auto"
         Number of rows of the largest subsample, or their share. "auto" is 1024, or all
         rows if there are fewer. The others are smaller, in equal ratios down to 64
-        rows: in small subsamples outliers are rarer, and large ones have more detail.
+        rows: small subsamples contain fewer outliers, and large ones have more detail.
+        Rows with the first of each category, and with missing values, are added.
 
     contamination : "auto" or float, default="auto"
         The share of outliers in the training rows, at most 0.5, which determines the
@@ -156,7 +156,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
     """
 
     _parameter_constraints = {
-        "autoencoder": [HasMethods(["fit", "transform", "reconstruction_error"]), None],
+        "autoencoder": [AutoencoderTransformer, None],
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
         "max_samples": [
             StrOptions({"auto"}),
@@ -247,21 +247,26 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
             parts.append(row_parts(errors, codes, self._units[-1]))
         return combine(parts)
 
+    def _prototype(self) -> AutoencoderTransformer:
+        """Return a clone of the autoencoder; raise ValueError if it is distributed."""
+        if self.autoencoder is None:
+            return AutoencoderTransformer()
+        check_single_process(self.autoencoder)
+        return clone(self.autoencoder)
+
     def _standardize_first(self, X, sample_weight):
         """Return the rows to fit, and set the scaler and the features seen."""
         self.scaler_ = None
-        autoencoder = AutoencoderTransformer()
-        if self.autoencoder is not None:
-            autoencoder = clone(self.autoencoder)
-            autoencoder._validate_params()
+        autoencoder = self._prototype()
+        autoencoder._validate_params()
         with named("X"):
             check_in_memory(X)
             X = as_array(X)
-        loss = as_loss(getattr(autoencoder, "loss", "squared_error"))
-        categorical = getattr(autoencoder, "categorical_features", "from_dtype")
+        categorical = autoencoder.categorical_features
         if is_table(X, categorical):
             return checked_table(X, categorical)
-        if len(X.shape) > 2 or not isinstance(loss, StandardizedLoss):
+        is_standardized = isinstance(as_loss(autoencoder.loss), StandardizedLoss)
+        if len(X.shape) > 2 or not is_standardized:
             return X
         rows = self._validated(X, reset=True)
         with named("X"):
@@ -284,13 +289,13 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
     def _rows_of_each_kind(self, rows, weight: np.ndarray) -> np.ndarray:
         """Return positions of rows that every subsample contains.
 
-        An autoencoder needs a row for each category, for missing values and for the
-        largest token: later it accepts only what it has seen.
+        Categories, missing values and tokens that do not occur in a subsample would be
+        unknown in `transform`.
         """
         candidates = np.flatnonzero(weight)
         rows = safe_indexing(rows, candidates)
-        autoencoder = self.autoencoder or AutoencoderTransformer()
-        categorical = getattr(autoencoder, "categorical_features", "from_dtype")
+        autoencoder = self._prototype()
+        categorical = autoencoder.categorical_features
         if is_table(rows, categorical):
             return candidates[first_of_each_level(rows, categorical)]
         if sparse.issparse(rows):
@@ -298,8 +303,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
         rows = np.asarray(rows).reshape(len(rows), -1)
         missing = np.isnan(rows)
         first = first_of_each_value(missing.T) if missing.any() else candidates[:0]
-        loss = as_loss(getattr(autoencoder, "loss", "squared_error"))
-        if loss.vocabulary is not None:
+        if as_loss(autoencoder.loss).vocabulary is not None:
             first = np.append(first, np.nanmax(rows, axis=1).argmax())
         return candidates[first]
 
@@ -315,7 +319,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
         """Return an autoencoder to fit."""
         if self.autoencoder is None:
             n_columns = math.prod(rows.shape[1:])
-            # Of a few rows, a network would learn every one.
+            # A network would overfit a few rows.
             max_iter = MAX_ITER if self.max_samples_ >= MIN_SAMPLES else 0
             smallest = min(MIN_SAMPLES, self.max_samples_)
             autoencoder = AutoencoderTransformer(
@@ -396,7 +400,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
         return combine([row_parts(*errors_and_codes(a, rows), u) for a, u in members])
 
     def feature_scores(self, X):
-        """Return the part of each column in the score of the reconstruction.
+        """Return the contribution of each column to the score; higher is more abnormal.
 
         The sum over columns is r in the formula of the score. The other part of the
         score is that of the code. All columns have the same unit.
@@ -436,7 +440,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
         return frame
 
     def _standardize(self, X):
-        """Return the rows that the autoencoders see."""
+        """Return the input of the autoencoders."""
         if self.scaler_ is None:
             return X  # which the autoencoders validate
         return self._scaled(self._validated(X, reset=False))

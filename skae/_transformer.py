@@ -91,7 +91,8 @@ from skae.training._processes import SINGLE_PROCESS, process_group
 
 DEFAULT_NETWORK = MLP()
 RUN_PARAMS = ("solver", "learning_rate", "alpha", "noise", "precision", "device")
-LOCAL = ("module_", "_config", "_run", "_run_params")  # equal, or need not be
+# Not sent by rank 0: equal on all ranks, or not a part of the model.
+LOCAL = ("module_", "_config", "_run", "_run_params")
 # Everything that a fit sets.
 FITTED = (*SAVED, "feature_names_in_", "_run", "_run_params")
 
@@ -102,6 +103,18 @@ COMPRESS_CONSTRAINTS = {
     "max_error": [Interval(Real, 0, None, closed="left"), None],
 }
 DECOMPRESS_CONSTRAINTS = {"max_bytes": [COUNT]}
+
+
+def check_single_process(autoencoder) -> None:
+    """Raise ValueError for the autoencoder of another estimator if it is distributed.
+
+    The processes would standardize their rows differently.
+    """
+    if autoencoder is not None and autoencoder.distributed:
+        raise ValueError(
+            "Got an autoencoder with distributed=True, which is not supported here. "
+            "Set distributed=False."
+        )
 
 
 def restore_on_error(method):
@@ -526,7 +539,9 @@ class AutoencoderTransformer(
             sequences of shape (length, features). Sequences of different lengths are
             padded with NaN at the end; then the last column of a code is the length.
             In rows of shape (n_features,), NaN are missing values, which are masked out
-            of the loss.
+            of the loss. Rows can also be in an array on disk, or in blocks that a
+            function returns, here and in `transform`, `score` and
+            `reconstruction_error`; see :ref:`larger_than_memory`.
 
         y : None
             Ignored.

@@ -10,6 +10,7 @@ import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.callback import ProgressBar
+from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -413,3 +414,11 @@ def test_a_loaded_detector_has_the_same_scores(rows):
     ):
         assert_array_equal(loaded.score_samples(rows), fitted.score_samples(rows))
         assert_array_equal(loaded.predict(rows), fitted.predict(rows))
+
+
+@pytest.mark.parametrize("cls", [AutoencoderOutlierDetector, skae.AutoencoderImputer])
+def test_distributed_autoencoders_are_refused(cls):
+    with pytest.raises(ValueError, match="Set distributed=False"):
+        cls(AutoencoderTransformer(distributed=True)).fit(X)
+    with pytest.raises(ValueError, match="'autoencoder' parameter"):
+        cls(IsolationForest()).fit(X)

@@ -55,7 +55,7 @@ class SharedRows(Source):
         found = group.gather_objects(
             (low, high, has_nan, starts, is_source, is_sequential)
         )
-        # Of each process.
+        # One entry for each rank.
         lows, highs, nans, all_starts, from_blocks, in_order = zip(*found, strict=True)
         self.extremes = np.fmin.reduce(lows), np.fmax.reduce(highs)
         self.has_nan = any(nans)

@@ -117,7 +117,7 @@ def validate_own_rows(estimator, X, sample_weight) -> OwnRows:
     weight = raw_weights(rows, sample_weight)
     if isinstance(rows, Source):
         return OwnRows(rows, shape, weight)
-    # As if they had not been given.
+    # Rows of weight zero are left out.
     return OwnRows(rows[weight > 0], shape, weight[weight > 0])
 
 
@@ -139,10 +139,10 @@ def describe(estimator, X, own: OwnRows) -> dict[str, Any]:
         "row shape": own.row_shape,
         "feature names": None if names is None else names.tolist(),
         "container": container_of(X),
-        # Without rows there is none.
+        # A rank without rows has no type.
         "dtype": own.rows.dtype.name if own.rows.shape[0] else None,
         "sample_weight": "None" if own.weight is None else "given",
-        # Without addresses in memory.
+        # The repr of objects without their address in memory.
         **{
             name: re.sub(r" at 0x[0-9a-f]+", "", repr(value))
             for name, value in params.items()
