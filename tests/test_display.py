@@ -13,7 +13,7 @@ from parts import quick
 from runs import curve
 from sklearn.base import BaseEstimator, clone
 from sklearn.covariance import EllipticEnvelope
-from sklearn.decomposition import PCA
+from sklearn.decomposition import PCA, FastICA
 from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -635,6 +635,12 @@ def test_a_series_has_a_line_for_each_feature(shape):
     assert display.axes_[-1, 0].get_xlabel() == "step"
 
 
+@pytest.mark.parametrize(("n_rows", "shape"), [(1, (1, 1)), (2, (1, 2)), (3, (2, 2))])
+def test_the_axes_of_rows_have_at_most_two_columns(model, n_rows, shape):
+    display = ReconstructionDisplay.from_estimator(model, X, n_rows=n_rows)
+    assert display.axes_.shape == shape
+
+
 def test_series_of_different_lengths_have_equal_axes():
     series = padded_series()
     display = ReconstructionDisplay.from_estimator(quick(3).fit(series), series)
@@ -838,6 +844,13 @@ def test_other_components_are_a_point():
     display = ExplainedVarianceDisplay.from_estimator(model, X)
     expected = share(X, model.inverse_transform(model.transform(X)))
     assert_allclose(display.line_.get_xydata(), [[2, 100 * expected]])
+
+
+def test_components_without_an_order_are_a_point_for_every_number():
+    model = FastICA(whiten_solver="eigh", max_iter=1000, random_state=0).fit(X[:, :2])
+    assert model.n_components is None
+    display = ExplainedVarianceDisplay.from_estimator(model, X[:, :2])
+    assert_array_equal(display.n_components, [2])
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ class ReconstructionDisplay:
     ----------
     axes_ : ndarray of matplotlib Axes
         For images, of shape (2, n_samples): originals and reconstructions. For tables
-        and series, of shape (ceil(n_samples / 2), 2).
+        and series, of shape (ceil(n_samples / 2), min(2, n_samples)).
 
     ax_ : matplotlib Axes
         The first of the axes.
