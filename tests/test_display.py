@@ -729,6 +729,17 @@ def test_series_of_a_traversal_are_lines():
     assert [len(lines) for lines in display.lines_] == [6, 6]
 
 
+@pytest.mark.parametrize("shape", [(12, 2), (2, 12), (2, 2, 3, 2)])
+def test_every_row_of_a_heatmap_has_a_label(shape):
+    series = np.random.default_rng(0).standard_normal((30, *shape))
+    display = TraversalDisplay.from_estimator(quick(2).fit(series), series, n_steps=3)
+    display.plot(kind="heatmap")
+    labels = [label.get_text() for label in display.axes_[0, 0].get_yticklabels()]
+    assert labels == [str(position) for position in np.ndindex(shape)]
+    assert_array_equal(display.axes_[0, 0].get_yticks(), np.arange(24))
+    assert display.images_[0].get_array().shape == (24, 3)
+
+
 @pytest.mark.parametrize("components", NO_COMPONENTS)
 def test_components_that_cannot_be_traversed_raise(model, components):
     with pytest.raises(ValueError, match=r"components=.* at least 1\."):
