@@ -374,6 +374,13 @@ def test_a_refit_after_a_cross_validation_starts_at_the_first_epoch():
     assert display.refit_line_.get_xdata()[0] == 1
 
 
+def test_a_refit_of_one_epoch_continues_after_the_first_epoch():
+    model = quick(1, early_stopping=True, max_iter=1).fit(curve(800))
+    assert len(model.refit_loss_curve_) == model.best_iter_ == 1
+    display = LossCurveDisplay.from_estimator(model)
+    assert_array_equal(display.refit_line_.get_xdata(), [2])
+
+
 def test_a_model_that_is_pca_is_drawn_without_a_best_loss():
     rows = np.random.default_rng(0).standard_normal((300, 10))
     model = AutoencoderTransformer(2, random_state=0).fit(rows)
@@ -573,6 +580,17 @@ NO_COMPONENTS = [(), (0, 3), (0, -4), 3, "ab", (0.0, 1.0), (True, False), ((0, 1
 def test_components_that_do_not_exist_raise(model, components):
     with pytest.raises(ValueError, match=r"components=.* at least 2\."):
         CodeDisplay.from_estimator(model, X, components=components)
+
+
+@pytest.mark.parametrize("convert", [np.ndarray.tolist, pd.DataFrame, pl.DataFrame])
+def test_codes_of_every_form_are_drawn(convert):
+    display = CodeDisplay(codes=convert(X[:, :3]), components=(0, 1, 2)).plot()
+    assert_allclose(display.scatters_[1].get_offsets(), X[:, [0, 2]])
+
+
+def test_no_codes_raise():
+    with pytest.raises(ValueError, match=r"Got 0 codes, but expected at least one\."):
+        CodeDisplay.from_codes(np.empty((0, 2)))
 
 
 def test_invalid_colors_raise(model):
@@ -823,6 +841,27 @@ def test_the_largest_columns_of_a_row_are_drawn():
     names = [text.get_text() for text in display.ax_.get_yticklabels()]
     assert names == [f"column {i}" for i in largest]
     assert display.ax_.get_title().startswith(f"Row {row}: score")
+
+
+@pytest.mark.parametrize("convert", [list, pd.Series])
+@pytest.mark.parametrize("y", [None, [-1, 1, 1]])
+def test_scores_of_every_form_are_drawn(convert, y):
+    display = OutlierDisplay(
+        scores=convert([1.0, 2.0, 3.0]),
+        threshold=1.5,
+        y=y,
+        feature_scores=pd.DataFrame([[2.0, 1.0], [0.0, 0.0], [0.0, 0.0]]),
+    ).plot()
+    assert sum(sum(counts(bars)) for bars in display.bars_) == 3
+    display.plot_features(-3)
+    assert [bar.get_width() for bar in display.feature_bars_] == [2, 1]
+
+
+def test_a_pipeline_without_scores_of_columns_raises():
+    pipeline = make_pipeline(StandardScaler(), Detector()).fit(X)
+    display = OutlierDisplay.from_estimator(pipeline, X)
+    with pytest.raises(ValueError, match="a pipeline does not .* Pass its last step"):
+        display.plot_features(0)
 
 
 @pytest.mark.parametrize("row", [120, -121])
