@@ -603,7 +603,7 @@ def test_invalid_colors_raise(model):
 # ReconstructionDisplay
 
 
-def test_rows_are_drawn_beside_their_reconstructions(model):
+def test_rows_are_drawn_with_their_reconstructions(model):
     display = ReconstructionDisplay.from_estimator(model, X, n_rows=3)
     back = model.inverse_transform(model.transform(X[:3]))
     for i in range(3):
@@ -860,7 +860,7 @@ def test_scores_of_every_form_are_drawn(convert, y):
 def test_a_pipeline_without_scores_of_columns_raises():
     pipeline = make_pipeline(StandardScaler(), Detector()).fit(X)
     display = OutlierDisplay.from_estimator(pipeline, X)
-    with pytest.raises(ValueError, match="a pipeline does not .* Pass its last step"):
+    with pytest.raises(ValueError, match=r"a pipeline does not .* Pass its last step"):
         display.plot_features(0)
 
 

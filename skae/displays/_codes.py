@@ -45,8 +45,8 @@ class CodeDisplay:
         Values to color the codes by. Strings, booleans, categories, and integers of at
         most 10 different values are categories, with a legend; other numbers and dates
         (of a dtype of dates) have a color bar. Beyond 10 categories, the 9 most
-        frequent have colors, and the others are gray. Missing values are gray, and so
-        are infinite ones beside a color bar.
+        frequent have colors, and the others are gray. Missing values are gray; with a
+        color bar, infinite ones are gray, too.
 
     components : sequence of int, default=(0, 1)
         Positions of the components to draw: two for a map, more for a map of each pair.

@@ -1,4 +1,4 @@
-"""`ExplainedVarianceDisplay`: the variance explained by components, beside PCA's."""
+"""`ExplainedVarianceDisplay`: variance explained by components, compared with PCA."""
 
 from numbers import Real
 
@@ -23,7 +23,7 @@ from skae.regularizers import Ordered
 
 
 class ExplainedVarianceDisplay:
-    """Share of the variance that the first components explain, beside PCA's curve.
+    """Share of the variance that the first components explain, compared with PCA.
 
     It is recommended to use :meth:`from_estimator` to create a display. All parameters
     are stored as attributes.

@@ -1,4 +1,4 @@
-"""`LossCurveDisplay`: the losses of each epoch, beside PCA's."""
+"""`LossCurveDisplay`: the losses of each epoch, and the loss of PCA."""
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -18,7 +18,7 @@ from skae.displays._base import (
 
 
 class LossCurveDisplay:
-    """Losses of training, validation and refit by epoch, beside the loss of PCA.
+    """Losses of training, validation and refit by epoch, and the loss of PCA.
 
     It is recommended to use :meth:`from_estimator` to create a display. All parameters
     are stored as attributes.
@@ -69,7 +69,7 @@ class LossCurveDisplay:
 
     See Also
     --------
-    ExplainedVarianceDisplay : The variance that components explain, beside PCA's.
+    ExplainedVarianceDisplay : The variance that components explain.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""`OutlierDisplay`: scores of an outlier detector, and the columns behind one."""
+"""`OutlierDisplay`: scores of an outlier detector, and contributions of columns."""
 
 from numbers import Integral
 
@@ -20,7 +20,7 @@ from skae.metrics import as_dense
 
 
 class OutlierDisplay:
-    """Scores of rows with the threshold, and the columns behind the score of a row.
+    """Scores of rows, and the contribution of each column to the score of a row.
 
     It is recommended to use :meth:`from_estimator` to create a display. All parameters
     are stored as attributes.
@@ -64,7 +64,7 @@ class OutlierDisplay:
 
     See Also
     --------
-    ReconstructionDisplay : Rows beside their reconstructions.
+    ReconstructionDisplay : Rows and their reconstructions.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""`ReconstructionDisplay`: rows or images beside their reconstructions."""
+"""`ReconstructionDisplay`: rows or images and their reconstructions."""
 
 from numbers import Integral
 from typing import Any
@@ -31,7 +31,7 @@ MAX_NAMES = 16  # of features, that fit at an axis
 
 
 class ReconstructionDisplay:
-    """Rows or images beside their reconstructions, with the error of each.
+    """Rows or images and their reconstructions, with the error of each.
 
     It is recommended to use :meth:`from_estimator` to create a display. All parameters
     are stored as attributes.
