@@ -13,7 +13,7 @@ from parts import quick
 from runs import curve
 from sklearn.base import BaseEstimator, clone
 from sklearn.covariance import EllipticEnvelope
-from sklearn.decomposition import PCA
+from sklearn.decomposition import PCA, FastICA
 from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -374,6 +374,13 @@ def test_a_refit_after_a_cross_validation_starts_at_the_first_epoch():
     assert display.refit_line_.get_xdata()[0] == 1
 
 
+def test_a_refit_of_one_epoch_continues_after_the_first_epoch():
+    model = quick(1, early_stopping=True, max_iter=1).fit(curve(800))
+    assert len(model.refit_loss_curve_) == model.best_iter_ == 1
+    display = LossCurveDisplay.from_estimator(model)
+    assert_array_equal(display.refit_line_.get_xdata(), [2])
+
+
 def test_a_model_that_is_pca_is_drawn_without_a_best_loss():
     rows = np.random.default_rng(0).standard_normal((300, 10))
     model = AutoencoderTransformer(2, random_state=0).fit(rows)
@@ -575,6 +582,17 @@ def test_components_that_do_not_exist_raise(model, components):
         CodeDisplay.from_estimator(model, X, components=components)
 
 
+@pytest.mark.parametrize("convert", [np.ndarray.tolist, pd.DataFrame, pl.DataFrame])
+def test_codes_of_every_form_are_drawn(convert):
+    display = CodeDisplay(codes=convert(X[:, :3]), components=(0, 1, 2)).plot()
+    assert_allclose(display.scatters_[1].get_offsets(), X[:, [0, 2]])
+
+
+def test_no_codes_raise():
+    with pytest.raises(ValueError, match=r"Got 0 codes, but expected at least one\."):
+        CodeDisplay.from_codes(np.empty((0, 2)))
+
+
 def test_invalid_colors_raise(model):
     with pytest.raises(ValueError, match="color"):
         CodeDisplay.from_estimator(model, X, color="red")
@@ -585,7 +603,7 @@ def test_invalid_colors_raise(model):
 # ReconstructionDisplay
 
 
-def test_rows_are_drawn_beside_their_reconstructions(model):
+def test_rows_are_drawn_with_their_reconstructions(model):
     display = ReconstructionDisplay.from_estimator(model, X, n_rows=3)
     back = model.inverse_transform(model.transform(X[:3]))
     for i in range(3):
@@ -633,6 +651,12 @@ def test_a_series_has_a_line_for_each_feature(shape):
     lines = [line.get_ydata() for line in display.lines_[0]]
     assert_allclose(np.transpose(lines), first)
     assert display.axes_[-1, 0].get_xlabel() == "step"
+
+
+@pytest.mark.parametrize(("n_rows", "shape"), [(1, (1, 1)), (2, (1, 2)), (3, (2, 2))])
+def test_the_axes_of_rows_have_at_most_two_columns(model, n_rows, shape):
+    display = ReconstructionDisplay.from_estimator(model, X, n_rows=n_rows)
+    assert display.axes_.shape == shape
 
 
 def test_series_of_different_lengths_have_equal_axes():
@@ -723,6 +747,17 @@ def test_series_of_a_traversal_are_lines():
     assert [len(lines) for lines in display.lines_] == [6, 6]
 
 
+@pytest.mark.parametrize("shape", [(12, 2), (2, 12), (2, 2, 3, 2)])
+def test_every_row_of_a_heatmap_has_a_label(shape):
+    series = np.random.default_rng(0).standard_normal((30, *shape))
+    display = TraversalDisplay.from_estimator(quick(2).fit(series), series, n_steps=3)
+    display.plot(kind="heatmap")
+    labels = [label.get_text() for label in display.axes_[0, 0].get_yticklabels()]
+    assert labels == [str(position) for position in np.ndindex(shape)]
+    assert_array_equal(display.axes_[0, 0].get_yticks(), np.arange(24))
+    assert display.images_[0].get_array().shape == (24, 3)
+
+
 @pytest.mark.parametrize("components", NO_COMPONENTS)
 def test_components_that_cannot_be_traversed_raise(model, components):
     with pytest.raises(ValueError, match=r"components=.* at least 1\."):
@@ -808,6 +843,27 @@ def test_the_largest_columns_of_a_row_are_drawn():
     assert display.ax_.get_title().startswith(f"Row {row}: score")
 
 
+@pytest.mark.parametrize("convert", [list, pd.Series])
+@pytest.mark.parametrize("y", [None, [-1, 1, 1]])
+def test_scores_of_every_form_are_drawn(convert, y):
+    display = OutlierDisplay(
+        scores=convert([1.0, 2.0, 3.0]),
+        threshold=1.5,
+        y=y,
+        feature_scores=pd.DataFrame([[2.0, 1.0], [0.0, 0.0], [0.0, 0.0]]),
+    ).plot()
+    assert sum(sum(counts(bars)) for bars in display.bars_) == 3
+    display.plot_features(-3)
+    assert [bar.get_width() for bar in display.feature_bars_] == [2, 1]
+
+
+def test_a_pipeline_without_scores_of_columns_raises():
+    pipeline = make_pipeline(StandardScaler(), Detector()).fit(X)
+    display = OutlierDisplay.from_estimator(pipeline, X)
+    with pytest.raises(ValueError, match=r"a pipeline does not .* Pass its last step"):
+        display.plot_features(0)
+
+
 @pytest.mark.parametrize("row", [120, -121])
 def test_rows_that_do_not_exist_raise(row):
     display = OutlierDisplay.from_estimator(Detector().fit(X), X)
@@ -838,6 +894,13 @@ def test_other_components_are_a_point():
     display = ExplainedVarianceDisplay.from_estimator(model, X)
     expected = share(X, model.inverse_transform(model.transform(X)))
     assert_allclose(display.line_.get_xydata(), [[2, 100 * expected]])
+
+
+def test_components_without_an_order_are_a_point_for_every_number():
+    model = FastICA(whiten_solver="eigh", max_iter=1000, random_state=0).fit(X[:, :2])
+    assert model.n_components is None
+    display = ExplainedVarianceDisplay.from_estimator(model, X[:, :2])
+    assert_array_equal(display.n_components, [2])
 
 
 @pytest.mark.parametrize(

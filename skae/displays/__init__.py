@@ -1,1 +1,1 @@
-"""Displays: pictures of fitted models, drawn by matplotlib."""
+"""Displays: plots of fitted models, drawn by matplotlib."""

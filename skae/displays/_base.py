@@ -229,17 +229,28 @@ def shape_of_images(rows: np.ndarray, image_shape) -> tuple | None:
     return shape
 
 
-def as_pictures(rows: np.ndarray, shape: tuple, low: float, high: float) -> np.ndarray:
+def as_images(rows: np.ndarray, shape: tuple, low: float, high: float) -> np.ndarray:
     """Return images as `imshow` expects them, clipped and scaled to [0, 1]."""
     images = rows.reshape(-1, *shape).transpose(0, 2, 3, 1)  # channels last
     images = np.clip((images - low) / ((high - low) or 1.0), 0, 1)
     return images[..., 0] if shape[0] == 1 else images
 
 
-def draw_picture(ax, picture: np.ndarray, cmap: str):
+def draw_image(ax, image: np.ndarray, cmap: str):
     """Draw an image of values in [0, 1] without ticks, and return the artist."""
     ax.set(xticks=[], yticks=[])
-    return ax.imshow(picture, cmap=cmap, vmin=0, vmax=1, aspect="equal")
+    return ax.imshow(image, cmap=cmap, vmin=0, vmax=1, aspect="equal")
+
+
+def as_lines(row: np.ndarray) -> np.ndarray:
+    """Return a row as matplotlib's `plot` expects it, with a column for each line.
+
+    The longer axis of a series of several features is time. Other rows are one line.
+    """
+    if row.ndim != 2:
+        return row.reshape(-1)
+    is_channels_first = row.shape[0] < row.shape[1]
+    return row.T if is_channels_first else row
 
 
 def clear_spines(ax) -> None:

@@ -38,15 +38,15 @@ class CodeDisplay:
 
     Parameters
     ----------
-    codes : ndarray of shape (n_samples, n_components)
+    codes : array-like of shape (n_samples, n_components)
         The codes.
 
     y : array-like of shape (n_samples,) or None, default=None
         Values to color the codes by. Strings, booleans, categories, and integers of at
         most 10 different values are categories, with a legend; other numbers and dates
         (of a dtype of dates) have a color bar. Beyond 10 categories, the 9 most
-        frequent have colors, and the others are gray. Missing values are gray, and so
-        are infinite ones beside a color bar.
+        frequent have colors, and the others are gray. Missing values are gray; with a
+        color bar, infinite ones are gray, too.
 
     components : sequence of int, default=(0, 1)
         Positions of the components to draw: two for a map, more for a map of each pair.
@@ -158,7 +158,7 @@ class CodeDisplay:
             component_names=names_of_components(estimator, codes.shape[1]),
             y_name=y_name,
         )
-        return display._validated().plot(ax=ax)
+        return display.plot(ax=ax)
 
     @classmethod
     def from_codes(cls, codes, y=None, *, components=(0, 1), ax=None):
@@ -194,7 +194,7 @@ class CodeDisplay:
             component_names=None if names is None else [str(name) for name in names],
             y_name=getattr(y, "name", None),
         )
-        return display._validated().plot(ax=ax)
+        return display.plot(ax=ax)
 
     def plot(self, ax=None):
         """Draw the maps.
@@ -210,17 +210,18 @@ class CodeDisplay:
         display : CodeDisplay
             The display itself.
         """
+        codes = self._validated_codes()
         n = len(self.components) - 1
         height = 4.0 if n == 1 else 5.6
         self.axes_ = axes_grid(ax, name_of(self, "plot"), (n, n), height)
         self.ax_, self.figure_ = self.axes_[0, 0], self.axes_[0, 0].figure
         levels = None if self.y is None else levels_of(self.y)
         style = style_of_points(self.y, levels) | {
-            "s": float(np.clip(6000 / len(self.codes), 6, 24)),
+            "s": float(np.clip(6000 / len(codes), 6, 24)),
             "linewidths": 0,
         }
         self.scatters_ = [
-            self._draw_pair(i, j, style) for i in range(n) for j in range(i + 1)
+            self._draw_pair(codes, i, j, style) for i in range(n) for j in range(i + 1)
         ]
         for hidden in self.axes_[np.triu_indices(n, 1)]:
             hidden.set_axis_off()
@@ -229,25 +230,25 @@ class CodeDisplay:
             self.legend_ = self._draw_legend(levels)
         elif self.y is not None:
             self.colorbar_ = self._draw_colorbar()
-        set_figure_title(ax, self.axes_, f"Codes of {len(self.codes)} rows")
+        set_figure_title(ax, self.axes_, f"Codes of {len(codes)} rows")
         return self
 
-    def _validated(self):
-        """Return the display, or raise ValueError if the codes cannot be drawn."""
-        codes = self.codes
+    def _validated_codes(self) -> np.ndarray:
+        """Return the codes, or raise ValueError if they cannot be drawn."""
+        codes = np.asarray(self.codes)
         if codes.ndim != 2:
             raise ValueError(f"Got codes of shape {codes.shape}, expected two axes.")
         validate_components(self.components, codes.shape[1], n_min=2)
         check_consistent_length(codes, self.y)
-        return self
+        if len(codes) == 0:
+            raise ValueError("Got 0 codes, but expected at least one.")
+        return codes
 
-    def _draw_pair(self, i, j, style):
+    def _draw_pair(self, codes, i, j, style):
         """Draw the component of a row of axes against that of a column."""
         ax = self.axes_[i, j]
         vertical, horizontal = self.components[i + 1], self.components[j]
-        scatter = ax.scatter(
-            self.codes[:, horizontal], self.codes[:, vertical], **style
-        )
+        scatter = ax.scatter(codes[:, horizontal], codes[:, vertical], **style)
         if i == len(self.axes_) - 1:
             ax.set_xlabel(self._name(horizontal))
         if j == 0:

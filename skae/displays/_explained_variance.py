@@ -1,6 +1,6 @@
-"""`ExplainedVarianceDisplay`: the variance explained by components, beside PCA's."""
+"""`ExplainedVarianceDisplay`: variance explained by components, compared with PCA."""
 
-from numbers import Integral
+from numbers import Real
 
 import numpy as np
 from sklearn.decomposition import PCA
@@ -23,7 +23,7 @@ from skae.regularizers import Ordered
 
 
 class ExplainedVarianceDisplay:
-    """Share of the variance that the first components explain, beside PCA's curve.
+    """Share of the variance that the first components explain, compared with PCA.
 
     It is recommended to use :meth:`from_estimator` to create a display. All parameters
     are stored as attributes.
@@ -68,7 +68,8 @@ class ExplainedVarianceDisplay:
     trained to be used together, so only all of them are drawn, as a point.
 
     PCA is fitted to X itself: no linear model explains more of these rows. The curve
-    ends where PCA explains as much as the estimator.
+    has at least as many components as the codes, k, and ends where PCA explains as much
+    as the estimator, or at max(4 k, 20) components.
 
     Examples
     --------
@@ -148,11 +149,11 @@ class ExplainedVarianceDisplay:
         """
         self.ax_ = one_axes(ax, name_of(self, "plot"))
         self.figure_ = self.ax_.figure
-        k, share = self.n_components[-1], self.explained[-1]
+        k, share = np.asarray(self.n_components)[-1], np.asarray(self.explained)[-1]
         label = f"{self.name}: {share:.1%} with {k}"
         self.line_ = self._curve(self.n_components, self.explained, ORANGE, label)
         sizes = np.arange(1, len(self.pca_explained) + 1)
-        k, share = sizes[-1], self.pca_explained[-1]
+        k, share = sizes[-1], np.asarray(self.pca_explained)[-1]
         label = f"PCA of these rows: {share:.1%} with {k}"
         self.pca_line_ = self._curve(sizes, self.pca_explained, BLUE, label)
         self.ax_.xaxis.get_major_locator().set_params(integer=True)
@@ -194,7 +195,8 @@ def is_ordered(estimator) -> bool:
     if isinstance(estimator, PCA) or getattr(estimator, "is_pca_", False):
         return True
     regularizer = getattr(estimator, "regularizer", None)
-    is_share = not isinstance(getattr(estimator, "n_components", 1), Integral)
+    n = getattr(estimator, "n_components", None)
+    is_share = isinstance(n, Real) and 0 < n < 1
     return isinstance(regularizer, Ordered) or (is_share and regularizer is None)
 
 

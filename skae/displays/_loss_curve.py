@@ -1,4 +1,4 @@
-"""`LossCurveDisplay`: the losses of each epoch, beside PCA's."""
+"""`LossCurveDisplay`: the losses of each epoch, and the loss of PCA."""
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -18,7 +18,7 @@ from skae.displays._base import (
 
 
 class LossCurveDisplay:
-    """Losses of training, validation and refit by epoch, beside the loss of PCA.
+    """Losses of training, validation and refit by epoch, and the loss of PCA.
 
     It is recommended to use :meth:`from_estimator` to create a display. All parameters
     are stored as attributes.
@@ -69,7 +69,7 @@ class LossCurveDisplay:
 
     See Also
     --------
-    ExplainedVarianceDisplay : The variance that components explain, beside PCA's.
+    ExplainedVarianceDisplay : The variance that components explain.
 
     Notes
     -----
@@ -137,8 +137,7 @@ class LossCurveDisplay:
             loss_curve=estimator.loss_curve_,
             validation_loss_curve=estimator.validation_loss_curve_,
             refit_loss_curve=refit,
-            # After a cross-validation, all epochs are repeated from PCA of all rows.
-            refit_start=0 if len(refit) == best else best,
+            refit_start=0 if repeats_all_epochs(estimator) else best,
             best_iter=best if estimator.validation_loss_curve_ else None,
             pca_loss=loss_of_pca(estimator),
             loss_name=label_of_loss(estimator),
@@ -217,6 +216,17 @@ def check_has_curves(estimator) -> None:
         )
 
 
+def repeats_all_epochs(estimator) -> bool:
+    """Return whether the fit on all rows started at PCA, after a cross-validation.
+
+    No attribute states this. Without a cross-validation, the fit on all rows has fewer
+    epochs than the first one had until its best epoch, unless this is epoch 1. A fit of
+    one epoch is therefore assumed to continue from it.
+    """
+    n_epochs = len(estimator.refit_loss_curve_)
+    return n_epochs == estimator.best_iter_ > 1
+
+
 def loss_of_pca(estimator) -> float | None:
     """Return the loss of PCA on the validation rows, or None if it is unknown.
 
@@ -233,10 +243,8 @@ def loss_of_pca(estimator) -> float | None:
 
 def label_of_loss(estimator) -> str:
     """Return the label of the axis of losses, with their unit."""
-    name = name_of_loss(estimator)
-    if name in ("loss", "error relative to the constant model"):
-        unit = ""
-    else:
-        unit = ", standardized units" if estimator.loss in STANDARDIZED else ""
-    regularized = estimator.regularizer is not None
-    return f"{name}{unit}{', with penalty' if regularized else ''}"
+    loss, is_table = estimator.loss, estimator.column_kinds_ is not None
+    has_unit = isinstance(loss, str) and loss in STANDARDIZED and not is_table
+    unit = ", standardized units" if has_unit else ""
+    penalty = "" if estimator.regularizer is None else ", with penalty"
+    return f"{name_of_loss(estimator)}{unit}{penalty}"

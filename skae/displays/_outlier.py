@@ -1,4 +1,4 @@
-"""`OutlierDisplay`: scores of an outlier detector, and the columns behind one."""
+"""`OutlierDisplay`: scores of an outlier detector, and contributions of columns."""
 
 from numbers import Integral
 
@@ -20,14 +20,14 @@ from skae.metrics import as_dense
 
 
 class OutlierDisplay:
-    """Scores of rows with the threshold, and the columns behind the score of a row.
+    """Scores of rows, and the contribution of each column to the score of a row.
 
     It is recommended to use :meth:`from_estimator` to create a display. All parameters
     are stored as attributes.
 
     Parameters
     ----------
-    scores : ndarray of shape (n_samples,)
+    scores : array-like of shape (n_samples,)
         The scores; higher is more normal.
 
     threshold : float
@@ -36,7 +36,7 @@ class OutlierDisplay:
     y : array-like of shape (n_samples,) or None, default=None
         True labels: -1 for outliers and 1 for inliers.
 
-    feature_scores : ndarray of shape (n_samples, n_features) or None, default=None
+    feature_scores : array-like of shape (n_samples, n_features) or None, default=None
         What each column contributes to the score of a row; higher is more abnormal.
 
     feature_names : array-like of str or None, default=None
@@ -64,7 +64,7 @@ class OutlierDisplay:
 
     See Also
     --------
-    ReconstructionDisplay : Rows beside their reconstructions.
+    ReconstructionDisplay : Rows and their reconstructions.
 
     Examples
     --------
@@ -205,32 +205,36 @@ class OutlierDisplay:
         )
         self.ax_.set_yticks(np.arange(len(largest)), names[largest])
         self.ax_.invert_yaxis()
-        label = "outlier" if self.scores[row] < self.threshold else "inlier"
-        self.ax_.set_title(f"Row {row}: score {self.scores[row]:.3g}, {label}")
+        score = np.asarray(self.scores)[row]
+        label = "outlier" if score < self.threshold else "inlier"
+        self.ax_.set_title(f"Row {row}: score {score:.3g}, {label}")
         self.ax_.set_xlabel("score of the column (higher is more abnormal)")
         clear_spines(self.ax_)
         return self
 
     def _groups(self):
         """Return label, scores and color of each histogram."""
+        scores = np.asarray(self.scores)
         if self.y is None:
-            return [("rows", self.scores, BLUE)]
+            return [("rows", scores, BLUE)]
         is_outlier = np.asarray(self.y) == -1
         return [
-            ("inliers", self.scores[~is_outlier], BLUE),
-            ("outliers", self.scores[is_outlier], ORANGE),
+            ("inliers", scores[~is_outlier], BLUE),
+            ("outliers", scores[is_outlier], ORANGE),
         ]
 
     def _contributions(self, row):
         """Return the scores of the columns of a row."""
         if self.feature_scores is None:
             raise ValueError(
-                "The detector has no method `feature_scores`: there are no scores of "
-                "columns to draw."
+                "The estimator has no method `feature_scores`, which a pipeline does "
+                "not have either. Pass its last step, and rows transformed by the "
+                "other steps."
             )
-        n = len(self.feature_scores)
+        feature_scores = np.asarray(self.feature_scores, dtype=float)
+        n = len(feature_scores)
         check_scalar(row, "row", Integral, min_val=-n, max_val=n - 1)
-        return np.asarray(self.feature_scores[row], dtype=float)
+        return feature_scores[row]
 
 
 def check_is_detector(estimator) -> None:

@@ -1,4 +1,4 @@
-"""`ReconstructionDisplay`: rows or images beside their reconstructions."""
+"""`ReconstructionDisplay`: rows or images and their reconstructions."""
 
 from numbers import Integral
 from typing import Any
@@ -10,13 +10,14 @@ from skae._sklearn import safe_indexing
 from skae.displays._base import (
     BLUE,
     ORANGE,
+    as_images,
+    as_lines,
     as_numbers,
-    as_pictures,
     axes_grid,
     check_no_blocks,
     check_transformer,
     clear_spines,
-    draw_picture,
+    draw_image,
     errors_of,
     import_pyplot,
     mean_squared_errors,
@@ -30,7 +31,7 @@ MAX_NAMES = 16  # of features, that fit at an axis
 
 
 class ReconstructionDisplay:
-    """Rows or images beside their reconstructions, with the error of each.
+    """Rows or images and their reconstructions, with the error of each.
 
     It is recommended to use :meth:`from_estimator` to create a display. All parameters
     are stored as attributes.
@@ -61,7 +62,7 @@ class ReconstructionDisplay:
     ----------
     axes_ : ndarray of matplotlib Axes
         For images, of shape (2, n_samples): originals and reconstructions. For tables
-        and series, of shape (ceil(n_samples / 2), 2).
+        and series, of shape (ceil(n_samples / 2), min(2, n_samples)).
 
     ax_ : matplotlib Axes
         The first of the axes.
@@ -214,9 +215,9 @@ class ReconstructionDisplay:
             (self.axes_[0], self.rows, self.images_),
             (self.axes_[1], self.reconstructions, self.reconstructed_images_),
         ):
-            pictures = as_pictures(rows, shape, *limits)
-            pairs = zip(line, pictures, strict=True)
-            artists += [draw_picture(axes, picture, cmap) for axes, picture in pairs]
+            images = as_images(rows, shape, *limits)
+            pairs = zip(line, images, strict=True)
+            artists += [draw_image(axes, image, cmap) for axes, image in pairs]
         for axes, error in zip(self.axes_[0], self.errors, strict=True):
             axes.set_title(f"{error:.3g}", fontsize="medium")
         style = {"rotation": 0, "horizontalalignment": "right"}
@@ -288,10 +289,7 @@ def moments(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def draw_row(ax, row: np.ndarray, color: str, label: str, linestyle: str) -> list:
     """Draw a line for a row, or one for each feature of a series."""
-    if row.ndim > 2:
-        row = row.reshape(-1)
-    if row.ndim == 2 and row.shape[0] < row.shape[1]:
-        row = row.T  # channels first
+    row = as_lines(row)
     style: dict[str, Any] = {"color": color, "linestyle": linestyle}
     style |= {"marker": ".", "markersize": 4} if len(row) <= MAX_NAMES else {}
     lines = ax.plot(row, **style)

@@ -6,13 +6,14 @@ import numpy as np
 from sklearn.utils import check_scalar
 
 from skae.displays._base import (
+    as_images,
+    as_lines,
     as_numbers,
-    as_pictures,
     axes_grid,
     check_no_blocks,
     check_transformer,
     clear_spines,
-    draw_picture,
+    draw_image,
     import_pyplot,
     name_of,
     names_of_components,
@@ -54,7 +55,8 @@ class TraversalDisplay:
         Names of the components.
 
     feature_names : array-like of str or None, default=None
-        Names of the features of a table.
+        Names of the features of a table. The values of a series have their positions as
+        names.
 
     image_shape : tuple of int or None, default=None
         (height, width) or (channels, height, width) of flat rows that are images.
@@ -230,9 +232,9 @@ class TraversalDisplay:
             ax, name_of(self, "plot"), (n_shown, n_steps), min(height, 8.0)
         )
         rows = self.decoded.reshape(n_shown * n_steps, -1)
-        pictures = as_pictures(rows, shape, np.nanmin(rows), np.nanmax(rows))
-        pairs = zip(self.axes_.flat, pictures, strict=True)
-        self.images_ = [draw_picture(axes, picture, cmap) for axes, picture in pairs]
+        images = as_images(rows, shape, np.nanmin(rows), np.nanmax(rows))
+        pairs = zip(self.axes_.flat, images, strict=True)
+        self.images_ = [draw_image(axes, image, cmap) for axes, image in pairs]
         for axes, name in zip(self.axes_[:, 0], self.component_names, strict=True):
             axes.set_ylabel(name)
         for axes, quantile in zip(self.axes_[0], self.quantiles, strict=True):
@@ -241,8 +243,7 @@ class TraversalDisplay:
 
     def _plot_heatmaps(self, ax):
         n_shown, n_steps = self.values.shape
-        names = np.broadcast_to("", self.decoded[0, 0].size)
-        names = names if self.feature_names is None else self.feature_names
+        names = self._names_of_values()
         height = 1.4 + 0.2 * max(len(names), 8)
         self.axes_ = axes_grid(ax, name_of(self, "plot"), (1, n_shown), height)
         deviations = (self.decoded - self.center) / self.spread
@@ -265,6 +266,13 @@ class TraversalDisplay:
             self.images_[0], ax=list(self.axes_[0]), label=label
         )
 
+    def _names_of_values(self):
+        """Return a name for each value of a row: for series, its position."""
+        shape = self.decoded.shape[2:]
+        if len(shape) > 1:
+            return [str(position) for position in np.ndindex(shape)]
+        return [""] * shape[0] if self.feature_names is None else self.feature_names
+
     def _plot_lines(self, ax):
         from matplotlib import colormaps
         from matplotlib.cm import ScalarMappable
@@ -280,7 +288,7 @@ class TraversalDisplay:
             lines = [
                 line
                 for row, quantile in zip(rows, self.quantiles, strict=True)
-                for line in draw_step(axes, row, scale.to_rgba(quantile))
+                for line in axes.plot(as_lines(row), color=scale.to_rgba(quantile))
             ]
             self.lines_.append(lines)
             axes.set_ylabel("value")
@@ -290,13 +298,6 @@ class TraversalDisplay:
         self.colorbar_ = self.axes_[0, 0].figure.colorbar(
             scale, ax=list(self.axes_[:, 0]), label="quantile of the component"
         )
-
-
-def draw_step(ax, row: np.ndarray, color) -> list:
-    """Draw a line for a row, or one for each feature of a series."""
-    if row.ndim == 2 and row.shape[0] < row.shape[1]:
-        row = row.T  # channels first
-    return ax.plot(row, color=color)
 
 
 def codes_along(mean: np.ndarray, components: np.ndarray, values: np.ndarray):
