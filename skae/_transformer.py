@@ -797,6 +797,8 @@ class AutoencoderTransformer(
                 f"array of shape {expected}, with a row for each row of X and a column "
                 "for each component."
             )
+        if out is not None and out.dtype.kind != "f":
+            raise ValueError(f"Got out of type {out.dtype}, but codes are floats.")
         return self._codec.encode(rows, out)
 
     @isolated_torch(n_threads=None)

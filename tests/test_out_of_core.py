@@ -169,6 +169,13 @@ def test_codes_are_written_to_a_given_array(digits, tmp_path):
     for wrong in (np.empty((120, 3)), [[0.0]]):
         with pytest.raises(ValueError, match=r"expected an array of shape \(120, 2\)"):
             model.transform(digits, out=wrong)
+    with pytest.raises(ValueError, match="codes are floats"):
+        model.transform(digits, out=np.empty((120, 2), dtype=int))
+
+
+def test_tables_of_mixed_columns_are_not_read_in_blocks(digits):
+    with pytest.raises(TypeError, match="expected rows in memory"):
+        quick(categorical_features=[0]).fit(lambda: [digits])
 
 
 def test_a_source_is_the_input_of_a_pipeline(digits):

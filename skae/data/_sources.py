@@ -7,6 +7,7 @@ blocks, at the start, finds what validation needs.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from zlib import crc32
 
 import numpy as np
 
@@ -74,7 +75,14 @@ class IteratedBlocks(Blocks):
         self.position = np.inf  # of the next block of the iterator
 
     def __iter__(self) -> Iterator:
-        return iter(self.iterate())
+        blocks = self.iterate()
+        # A single array would be taken for blocks of fewer dimensions.
+        if hasattr(blocks, "shape") or not isinstance(blocks, Iterable):
+            raise TypeError(
+                f"The function returned a {type(blocks).__name__}, but expected an "
+                "iterator of blocks of rows, such as `lambda: iter([X])`."
+            )
+        return iter(blocks)
 
     def __getitem__(self, i: int):
         if i < self.position:
@@ -148,6 +156,7 @@ class Source:
     def __init__(self, blocks: Blocks, convert: Callable):
         self.blocks, self.convert = blocks, convert
         sizes, dtypes, self.has_nan = [0], [], False
+        self.checksums: list[int] = []  # of the first row of each block
         low, high = np.nan, np.nan
         for block in blocks:
             rows, shape, names = convert(block)
@@ -155,6 +164,7 @@ class Source:
                 self.first, self.row_shape, self.names = block, shape, names
             self._check_columns(shape, names)
             sizes.append(len(rows))
+            self.checksums.append(first_row_checksum(rows))
             dtypes.append(rows.dtype)
             if not len(rows):
                 continue
@@ -238,8 +248,19 @@ class Source:
                     "function must return the same blocks in the same order."
                 )
             self._check_columns(shape, names)
+            if first_row_checksum(rows) != self.checksums[i]:
+                raise ValueError(
+                    f"Block {i} has another first row than at first. Each call of the "
+                    "function must return the same blocks in the same order. A data "
+                    "loader must not shuffle."
+                )
             self._held = i, rows
         return self._held[1]
+
+
+def first_row_checksum(rows: np.ndarray) -> int:
+    """Return a checksum by which blocks in another order are detected."""
+    return crc32(np.ascontiguousarray(rows[:1]).tobytes())
 
 
 def is_source(X) -> bool:
@@ -263,7 +284,7 @@ def blocks_of(X) -> Blocks:
     """Return the blocks of an array, a function or an iterable."""
     if hasattr(X, "shape"):
         return ArrayBlocks(X)
-    if hasattr(X, "__next__"):
+    if hasattr(X, "__next__") and not isinstance(X, type):
         raise TypeError(
             f"Got a {type(X).__name__}, which can be iterated over only once. Pass a "
             "function that returns a new one each time, such as `lambda: read_blocks()`"
@@ -275,6 +296,11 @@ def blocks_of(X) -> Blocks:
 def array_starts(array) -> np.ndarray:
     """Return the first row of each block of an array, and the number of rows."""
     n_rows = array.shape[0]
+    if np.isnan(n_rows):  # dask, after a selection
+        raise ValueError(
+            "Got an array whose number of rows is unknown. Call "
+            "X.compute_chunk_sizes() before."
+        )
     chunks = getattr(array, "chunks", None)
     if chunks and isinstance(chunks[0], tuple):  # dask: the size of each chunk
         return np.cumsum([0, *chunks[0]])

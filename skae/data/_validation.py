@@ -46,6 +46,7 @@ MATRIX_CHECKS = {
     "dtype": HELD_DTYPES,
     "ensure_all_finite": "allow-nan",
 }
+MAX_BATCH_PARTS = 3  # of a data loader; a longer list is one of rows
 NUMBER_KINDS, TEXT_KINDS = "biuf", "OSUT"
 TIMES = {"M": ("dates", "(dates - dates.min())"), "m": ("time differences", "values")}
 FLOATS = ("torch.float64", "torch.float32", "torch.float16")  # that numpy has as well
@@ -239,6 +240,7 @@ def declares_any(categorical_features) -> bool:
 def validate_first_table(estimator, X):
     """Return a table of a new fit as a frame, or as an array of two dimensions."""
     with named("X"):
+        check_in_memory(X)
         X = as_table(X)
         validate_data(estimator, X, skip_check_array=True)
         check_not_empty(X)
@@ -458,7 +460,10 @@ def validate_matrix(estimator, X, *, reset: bool):
 
 def unpacked(block):
     """Return an array or data frame for a table of pyarrow, or from a tuple."""
-    block = block[0] if isinstance(block, list | tuple) else block
+    # The batch of a data loader: rows, and possibly targets and indices.
+    is_batch = isinstance(block, list | tuple) and 0 < len(block) <= MAX_BATCH_PARTS
+    if is_batch and len(getattr(block[0], "shape", ())) > 1:
+        block = block[0]
     is_arrow = hasattr(block, "to_pandas") and not is_frame(block)
     return block.to_pandas() if is_arrow else block
 

@@ -189,6 +189,56 @@ def test_blocks_that_are_no_rows_of_numbers_are_refused(blocks, match):
         opened(lambda: blocks)
 
 
+def test_blocks_in_another_order_are_refused(digits):
+    n_calls = []
+
+    def iterate():
+        n_calls.append(1)
+        return np.array_split(digits, 4)[:: 1 if len(n_calls) == 1 else -1]
+
+    with pytest.raises(ValueError, match="Block 0 has another first row"):
+        opened(iterate)[:]
+
+
+@pytest.mark.parametrize(
+    "result", [np.zeros((3, 2, 2)), pd.DataFrame({"x": [1.0]}), None, 3], ids=type
+)
+def test_a_function_must_return_blocks(result):
+    with pytest.raises(TypeError, match="expected an iterator of blocks"):
+        opened(lambda: result)
+
+
+def test_a_block_may_be_a_list_of_rows_or_a_batch(digits):
+    images = digits.reshape(-1, 8, 8)
+    for blocks in ([list(images[:60]), list(images[60:])], [[images, digits[:, 0]]]):
+        source = opened(lambda blocks=blocks: blocks)
+        assert source.row_shape == (8, 8)
+        assert_array_equal(source[:], digits)
+    assert_array_equal(opened(lambda: [digits.tolist()])[:], digits)
+
+
+def test_an_array_of_unknown_length_is_refused(digits):
+    array = dask.array.from_array(digits, chunks=(50, -1))
+    with pytest.raises(ValueError, match="compute_chunk_sizes"):
+        opened(array[array[:, 2] > 0])
+
+
+def test_a_class_of_iterators_is_a_function(digits):
+    class Once:
+        def __init__(self):
+            self.blocks = iter([digits])
+
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            return next(self.blocks)
+
+    assert_array_equal(opened(Once)[:], digits)
+    with pytest.raises(TypeError, match="only once"):
+        opened(Once())
+
+
 def test_empty_blocks_among_others_are_no_rows(digits):
     blocks = [digits[:0], digits[:50], digits[:0], digits[50:]]
     assert_array_equal(opened(lambda: blocks)[:], digits)
