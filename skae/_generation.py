@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 from skae._torch import SeededDispatch
 
 N_CLUSTERS = (1, 2, 4, 8, 16, 32)
-HIDDEN = 0.2  # of the values, to measure errors of predictions
+HIDDEN_SHARE = 0.2  # of the values, hidden to measure errors of predictions
 NUMBERS_PER_PARAMETER = 8  # with fewer, clusters shrink to single rows
 
 
@@ -70,7 +70,7 @@ def residual_deviations(codec, rows: np.ndarray, seed: int) -> np.ndarray:
     layout, rng = codec.layout, np.random.default_rng(seed)
     if not layout.has_missing_values:  # all rows are complete, or empty
         return np.zeros(layout.n_features)
-    hidden = rng.random((len(rows), layout.n_columns)) < HIDDEN
+    hidden = rng.random((len(rows), layout.n_columns)) < HIDDEN_SHARE
     hidden = hidden[:, layout.column_of_entry]
     codes = codec.encode(np.where(hidden, np.nan, rows))
     hidden &= ~np.isnan(rows)

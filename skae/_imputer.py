@@ -28,7 +28,7 @@ from skae.data._frames import (
 from skae.data._validation import check_in_memory, named
 from skae.regularizers._variational import Variational
 
-HIDDEN = 0.2  # of the values, if none is missing in `fit`
+HIDDEN_IN_FIT = 0.2  # share of the values, if none is missing in `fit`
 
 
 class AutoencoderImputer(TransformerMixin, BaseEstimator):
@@ -263,7 +263,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
             self.autoencoder_.fit(rows)
             return
         # Values may be missing later: some are hidden, and reconstructed.
-        hidden = np.random.default_rng(0).random(rows.shape) < HIDDEN
+        hidden = np.random.default_rng(0).random(rows.shape) < HIDDEN_IN_FIT
         hidden[hidden.all(axis=1)] = False
         hidden[0, :] = False
         if not hidden.any() and len(rows) > 1:

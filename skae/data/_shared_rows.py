@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from skae.data._sources import BLOCK_ENTRIES, Source
+from skae.data._sources import BLOCK_ENTRIES, Source, as_positions
 
 
 class SharedRows(Source):
@@ -73,10 +73,7 @@ class SharedRows(Source):
 
     def __getitem__(self, index) -> np.ndarray:
         """Return rows, selected by a slice, integers or a mask."""
-        if isinstance(index, slice):
-            index = np.arange(*index.indices(self.shape[0]))
-        index = np.asarray(index)
-        index = np.flatnonzero(index) if index.dtype == bool else index
+        index = as_positions(index, self.shape[0])
         rows = np.empty((len(index), self.shape[1]), self.dtype)
         size = max(1, BLOCK_ENTRIES // self.shape[1])
         for start in range(0, len(index), size):

@@ -217,11 +217,7 @@ class Source:
 
     def __getitem__(self, index) -> np.ndarray:
         """Return rows, selected by a slice, integers or a mask."""
-        n_rows = self.shape[0]
-        if isinstance(index, slice):
-            index = np.arange(*index.indices(n_rows))
-        index = np.asarray(index)
-        index = np.flatnonzero(index) if index.dtype == bool else index
+        index = as_positions(index, self.shape[0])
         # In order, each block is read once.
         order = np.argsort(index, kind="stable")
         numbers = np.searchsorted(self.starts, index[order], side="right") - 1
@@ -256,6 +252,14 @@ class Source:
                 )
             self._held = i, rows
         return self._held[1]
+
+
+def as_positions(index, n_rows: int) -> np.ndarray:
+    """Return the positions that a slice, integers or a mask select."""
+    if isinstance(index, slice):
+        return np.arange(*index.indices(n_rows))
+    index = np.asarray(index)
+    return np.flatnonzero(index) if index.dtype == bool else index
 
 
 def first_row_checksum(rows: np.ndarray) -> int:

@@ -19,7 +19,7 @@ from skae.data._missing import n_fill_axes
 from skae.model._columns import ColumnsLoss
 from skae.noise import random_entries
 
-HIDDEN = 0.15  # probability with which training hides a value
+HIDE_PROBABILITY = 0.15  # of a value in training
 MAX_RATIO = 100  # of a reconstructed count and the largest one of its column
 
 
@@ -350,7 +350,7 @@ class FilledInputs(nn.Module):
 
     def hide(self, missing: Tensor) -> Tensor:
         """Return a mask in which further values are missing, but not all of a row."""
-        hidden = missing | random_entries(missing, HIDDEN, self.generator)
+        hidden = missing | random_entries(missing, HIDE_PROBABILITY, self.generator)
         return torch.where(hidden.all(dim=1, keepdim=True), missing, hidden)
 
     def fill(self, x: Tensor, missing: Tensor) -> Tensor:
