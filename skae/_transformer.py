@@ -292,7 +292,7 @@ class AutoencoderTransformer(
         that of all rows, up to rounding. See :ref:`several_processes`.
 
     precision : {"auto", "bfloat16", "float32", "float64"}, default="auto"
-        The floating point type. "auto" is "float64" for float64 data of at most 500
+        The floating point type. "auto" is "float64" for float64 data of at most 64
         rows, else "float32". "bfloat16" applies to products in training only. It is
         faster for wide networks on processors and GPUs that support it, and raises an
         error on others.
