@@ -116,7 +116,9 @@ class ColumnsLoss(nn.Module):
         """Return encoded rows, with the most likely level of each category."""
         # Outputs of a model on a GPU may have been moved to the CPU.
         buffers = self.categories, self.is_linked, self.is_softmax, self.unit_of_entry
-        categories, is_linked, is_softmax, units = (b.to(output.device) for b in buffers)
+        categories, is_linked, is_softmax, units = (
+            b.to(output.device) for b in buffers
+        )
         rows = output.to(mean.dtype) + mean
         indicators = (output > 0).to(mean.dtype)
         if len(categories):
