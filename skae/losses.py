@@ -398,9 +398,9 @@ LOSSES = {
     "squared_error": StandardizedLoss(squared_error, power=2),
     "absolute_error": StandardizedLoss(absolute_error, power=1),
     "huber": StandardizedLoss(huber, power=2),
-    "log_loss": LinkedLoss(log_loss, LOGIT, domain=(0, 1)),
-    "brier": LinkedLoss(brier, LOGIT, domain=(0, 1)),
-    "poisson": LinkedLoss(poisson, LOG, domain=(0, np.inf), transform=LOG1P),
+    "log_loss": LinkedLoss(log_loss, LOGIT, domain=(0.0, 1.0)),
+    "brier": LinkedLoss(brier, LOGIT, domain=(0.0, 1.0)),
+    "poisson": LinkedLoss(poisson, LOG, domain=(0.0, np.inf), transform=LOG1P),
     "cross_entropy": CrossEntropy(),
 }
 

@@ -252,11 +252,19 @@ class ExportedAutoencoder(nn.Module):
 
         They have the type of the rows if it is a float type, else that of the model.
         """
-        rows = self.rows.flatten(X.to(self.mean.dtype))
-        standardized = ((rows - self.mean) / self.scale).clamp(-MAX_INPUT, MAX_INPUT)
-        codes = self.model.encode(standardized.to(self.model.offset.dtype))
+        rows = self.flat_rows(X)
+        codes = self.model.encode(self.standardize(rows))
         codes = codes.to(X.dtype) if X.is_floating_point() else codes
         return self.rows.append_lengths(codes, rows)
+
+    def flat_rows(self, X: Tensor) -> Tensor:
+        """Return flat rows of numbers, in the type of the mean."""
+        return self.rows.flatten(X.to(self.mean.dtype))
+
+    def standardize(self, rows: Tensor) -> Tensor:
+        """Return standardized flat rows, in the type of the model."""
+        standardized = ((rows - self.mean) / self.scale).clamp(-MAX_INPUT, MAX_INPUT)
+        return standardized.to(self.model.offset.dtype)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Return the rows of codes, of the type of the codes; tokens are integers."""
