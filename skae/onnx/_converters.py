@@ -16,7 +16,7 @@ from torch import nn
 from skae._imputer import AutoencoderImputer
 from skae._outlier import AutoencoderOutlierDetector
 from skae._transformer import AutoencoderTransformer
-from skae.data._layout import Layout, NumericLayout
+from skae.data._layout import ColumnsLayout, Layout, NumericLayout
 from skae.onnx._graph import INPUT, OUTPUT, graph_of
 from skae.onnx._modules import ImputedRows, OutlierScores
 
@@ -178,7 +178,7 @@ class OperatorGraph:
 
     def rows(self, layout: Layout) -> tuple[str, str]:
         """Add operators that join the inputs; return the name and type of rows."""
-        if layout.is_table:
+        if isinstance(layout, ColumnsLayout):
             return self.table(layout), "float64"
         dtype = (
             "float64" if float_type(self.operator) is DoubleTensorType else "float32"
@@ -191,7 +191,7 @@ class OperatorGraph:
             "Concat", *names, axis=1
         ), dtype
 
-    def table(self, layout: Layout) -> str:
+    def table(self, layout: ColumnsLayout) -> str:
         """Add operators from columns to a matrix, with positions of levels."""
         names = []
         for column, (name, kind) in zip(
@@ -202,7 +202,7 @@ class OperatorGraph:
             names.append(self.add("Cast", name, to=ELEMENTS[DoubleTensorType]))
         return self.add("Concat", *names, axis=1)
 
-    def columns(self, layout: Layout) -> list[tuple]:
+    def columns(self, layout: ColumnsLayout) -> list[tuple]:
         """Return the name and the type of each column, of shape (n_samples, 1)."""
         if len(self.inputs) == layout.n_columns:
             return [(variable.full_name, variable.type) for variable in self.inputs]
