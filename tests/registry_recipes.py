@@ -83,7 +83,7 @@ def search_with_autolog(X, y):
     """Search a pipeline while MLflow logs each candidate; return the search."""
     import mlflow
 
-    mlflow.sklearn.autolog()
+    mlflow.sklearn.autolog(log_models=False)
     grid = {"autoencodertransformer__n_components": [2, 8]}
     pipeline = classifier(max_iter=5, random_state=0)
     return GridSearchCV(pipeline, grid, cv=3).fit(X, y)
