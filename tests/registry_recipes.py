@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import skae
-from skae import MLP, AutoencoderTransformer
+from skae import MLP, AutoencoderOutlierDetector, AutoencoderTransformer
 
 
 def classifier(**params):
@@ -37,50 +37,52 @@ def classifier(**params):
 
 
 def log_pipeline(pipeline, X):
-    """Log a fitted pipeline; return the URI of the logged model."""
+    """Log a fitted pipeline, and return its URI."""
     import mlflow
+    from mlflow.models import infer_signature
 
     info = mlflow.sklearn.log_model(
         pipeline,
         name="model",
         serialization_format="skops",
         skops_trusted_types=list(skae.SKOPS_TRUSTED),
-        signature=mlflow.models.infer_signature(X, pipeline.predict(X)),
+        signature=infer_signature(X, pipeline.predict(X)),
         extra_pip_requirements=[f"skae=={skae.__version__}"],
     )
     return info.model_uri
 
 
 def log_transformer(model, X):
-    """Log a fitted transformer; return the URI of the logged model."""
+    """Log a fitted transformer, and return its URI."""
     import mlflow
+    from mlflow.models import infer_signature
 
     info = mlflow.sklearn.log_model(
         model,
         name="model",
         serialization_format="skops",
         skops_trusted_types=list(skae.SKOPS_TRUSTED),
-        signature=mlflow.models.infer_signature(X, model.transform(X)),
+        signature=infer_signature(X, model.transform(X)),
         extra_pip_requirements=[f"skae=={skae.__version__}"],
     )
     return info.model_uri
 
 
 def log_training(model, X):
-    """Fit a transformer, and log its parameters, loss curve and score."""
+    """Fit a transformer, and log parameters, losses and score."""
     import mlflow
 
     with mlflow.start_run() as run:
         mlflow.log_params(model.get_params())
         model.fit(X)
-        for epoch, loss in enumerate(model.validation_loss_curve_, start=1):
-            mlflow.log_metric("validation_loss", loss, step=epoch)
+        for step, loss in enumerate(model.loss_curve_, start=1):
+            mlflow.log_metric("loss", loss, step=step)
         mlflow.log_metric("score", model.score(X))
     return run.info.run_id
 
 
 def search_with_autolog(X, y):
-    """Search a pipeline while MLflow logs each candidate; return the search."""
+    """Search a pipeline, and log each candidate."""
     import mlflow
 
     mlflow.sklearn.autolog(log_models=False)
@@ -102,7 +104,7 @@ def save_with_card(model, X, folder):
     card.add(
         **{
             "Model description": "Encodes images of handwritten digits.",
-            "Model description/Intended uses & limitations": "An example.",
+            "Model description/Intended uses & limitations": "None.",
             "Model Card Authors": "Ada Lovelace",
         }
     )
@@ -114,8 +116,8 @@ def add_metadata(folder):
     """Add what the Hugging Face Hub reads from a model card."""
     from huggingface_hub import metadata_save
 
-    metadata = {"library_name": "sklearn", "tags": ["skae"], "license": "bsd-3-clause"}
-    metadata_save(f"{folder}/README.md", metadata)
+    metadata = {"library_name": "sklearn", "license": "bsd-3-clause"}
+    metadata_save(f"{folder}/README.md", metadata | {"tags": ["skae"]})
 
 
 def load_from_folder(folder):
@@ -126,7 +128,7 @@ def load_from_folder(folder):
 
 
 def upload(folder, repo_id):
-    """Upload a folder to the Hugging Face Hub. This needs an account and a token."""
+    """Upload a folder to the Hub, which needs an account."""
     from huggingface_hub import HfApi
 
     api = HfApi()
@@ -135,7 +137,7 @@ def upload(folder, repo_id):
 
 
 def download(repo_id, revision):
-    """Load a model of the Hugging Face Hub, of trusted types only."""
+    """Load a model of the Hub, of trusted types only."""
     import skops.io
     from huggingface_hub import hf_hub_download
 
@@ -147,7 +149,7 @@ def download(repo_id, revision):
 
 
 def search(X, y, n_trials):
-    """Search the parameters with which a classifier of codes is most accurate."""
+    """Search the parameters of the most accurate classifier."""
     import optuna
 
     def objective(trial):
@@ -159,7 +161,7 @@ def search(X, y, n_trials):
             max_iter=20,
             random_state=0,
         )
-        return cross_val_score(model, X, y, cv=3, error_score="raise").mean()
+        return cross_val_score(model, X, y, cv=3).mean()
 
     sampler = optuna.samplers.TPESampler(seed=0)
     study = optuna.create_study(direction="maximize", sampler=sampler)
@@ -168,7 +170,7 @@ def search(X, y, n_trials):
 
 
 class Pruning:
-    """Reports the validation score of each epoch, and stops a trial that is pruned."""
+    """Reports validation scores to a trial, and ends it if pruned."""
 
     def __init__(self, trial):
         self.trial = trial
@@ -182,13 +184,13 @@ class Pruning:
     def on_fit_task_end(self, estimator, context, *, fitted_estimator):
         if context.task_name != "epoch":
             return False
-        score = fitted_estimator.best_validation_score_
-        self.trial.report(score, step=fitted_estimator.n_iter_)
+        model = fitted_estimator
+        self.trial.report(model.best_validation_score_, model.n_iter_)
         return self.trial.should_prune()
 
 
 def search_with_pruning(X, X_val, n_trials):
-    """Search the parameters with which validation rows are reconstructed best."""
+    """Search the parameters of the best reconstruction."""
     import optuna
 
     def objective(trial):
@@ -196,7 +198,8 @@ def search_with_pruning(X, X_val, n_trials):
         model = AutoencoderTransformer(
             n_components=8,
             network=MLP((width, width)),
-            learning_rate=trial.suggest_float("learning_rate", 1e-4, 1e-1, log=True),
+            alpha=trial.suggest_float("alpha", 1e-3, 10, log=True),
+            learning_rate=trial.suggest_float("rate", 1e-4, 0.1, log=True),
             max_iter=20,
             random_state=0,
         )
@@ -206,8 +209,9 @@ def search_with_pruning(X, X_val, n_trials):
         return model.best_validation_score_
 
     sampler = optuna.samplers.TPESampler(seed=0)
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=5)
-    study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
+    pruner = optuna.pruners.MedianPruner(3, n_warmup_steps=5)
+    options = {"sampler": sampler, "pruner": pruner}
+    study = optuna.create_study(direction="maximize", **options)
     study.optimize(objective, n_trials)
     return study
 
@@ -217,9 +221,10 @@ def search_with_optuna_integration(X, y, n_trials):
     from optuna.distributions import FloatDistribution, IntDistribution
     from optuna_integration import OptunaSearchCV
 
+    name = "autoencodertransformer"
     distributions = {
-        "autoencodertransformer__n_components": IntDistribution(2, 32, log=True),
-        "autoencodertransformer__alpha": FloatDistribution(1e-3, 10, log=True),
+        f"{name}__n_components": IntDistribution(2, 32, log=True),
+        f"{name}__alpha": FloatDistribution(1e-3, 10, log=True),
     }
     return OptunaSearchCV(
         classifier(max_iter=20, random_state=0),
@@ -248,15 +253,16 @@ class Checkpoint:
     def on_fit_task_end(self, estimator, context, *, fitted_estimator):
         if context.task_name == "epoch":
             joblib.dump(fitted_estimator, f"{self.path}.tmp")
-            # Replaces the file at once: a crash never leaves a part of a model.
+            # At once: a crash never leaves a part of a model.
             os.replace(f"{self.path}.tmp", self.path)
 
 
 def resume(path, X, X_val, max_iter, learning_rate):
-    """Train the model of a checkpoint until it has had `max_iter` epochs."""
+    """Continue from a checkpoint, up to `max_iter` epochs in all."""
     model = joblib.load(path)
     n_left = max(max_iter - model.n_iter_, 0)
-    model.set_params(warm_start=True, max_iter=n_left, learning_rate=learning_rate)
+    model.set_params(warm_start=True, max_iter=n_left)
+    model.set_params(learning_rate=learning_rate)
     return model.set_callbacks(Checkpoint(path)).fit(X, X_val=X_val)
 
 
@@ -283,6 +289,9 @@ def check_mlflow(X, y):
         uri = log_pipeline(pipeline, X)
         loaded = mlflow.pyfunc.load_model(uri)
         check("log_pipeline: classes", loaded.predict(X), pipeline.predict(X))
+        detector = AutoencoderOutlierDetector(random_state=0).fit(X[:100])
+        loaded = mlflow.pyfunc.load_model(log_pipeline(detector, X))
+        check("log_pipeline: labels", loaded.predict(X), detector.predict(X))
         required = Path(mlflow.pyfunc.get_model_dependencies(uri)).read_text()
         for package in ("scikit-learn", "skae", "skops", "torch"):
             if f"{package}==" not in required:
@@ -323,7 +332,9 @@ def check_optuna(X, y):
     X_train, X_val = train_test_split(X, random_state=0)
     study = search_with_pruning(X_train, X_val, n_trials=20)
     pruned = study.get_trials(states=[optuna.trial.TrialState.PRUNED])
+    n_epochs = sum(max(trial.intermediate_values) for trial in study.trials)
     print(f"search_with_pruning: {len(pruned)} of {len(study.trials)} trials pruned")
+    print(f"search_with_pruning: {n_epochs} epochs of {20 * len(study.trials)}")
     found = search_with_optuna_integration(X, y, n_trials=3)
     print(f"search_with_optuna_integration: accuracy {found.best_score_:.3f}")
 
