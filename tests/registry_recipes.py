@@ -103,8 +103,8 @@ def save_with_card(model, X, folder):
     card = skops.card.Card(model, model_diagram=False)
     card.add(
         **{
-            "Model description": "Encodes images of handwritten digits.",
-            "Model description/Intended uses & limitations": "None.",
+            "Model description": "Encodes handwritten digits.",
+            "Model description/Intended uses & limitations": "Digits.",
             "Model Card Authors": "Ada Lovelace",
         }
     )
