@@ -1,9 +1,9 @@
 """Time to encode or decode one row and 1000 rows: skae beside PCA.
 
 Both have default parameters. Rows are arrays of digits (8 components), and data frames
-and standardized arrays of wine (2 components). Methods are called in turn in random order,
-since a method is faster after another one that calls the same code. Printed are medians
-of the microseconds of a call, and their ratios to PCA.
+and standardized arrays of wine (2 components). Methods are called in turn, in random
+order, since a method is faster after another one that calls the same code. Printed are
+medians of the microseconds of a call, and their ratios to PCA.
 
     python tests/benchmarks/serving.py [--threads N] [--calls N]
 
