@@ -790,7 +790,7 @@ class AutoencoderTransformer(
             them further. For sequences of different lengths the last
             column is the length, as a share of the number of steps in X.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "module_")
         rows = validate_rows(self, X)
         expected = rows.shape[0], self.n_components_
         if out is not None and getattr(out, "shape", None) != expected:
@@ -820,7 +820,7 @@ class AutoencoderTransformer(
             are returned as data frames of the types that `fit` saw, with the index of
             X; other rows as data frames if `set_output` requests it.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "module_")
         codes = validate_codes(X, self.n_components_)
         return self._in_container(self._codec.decode(codes), index_of(X))
 
