@@ -34,7 +34,7 @@ from skae import AutoencoderTransformer
 
 N_ROWS = {"1 row": 1, "1000 rows": 1000}
 WARM_UP = 20
-ONNX = ("onnxruntime", "skl2onnx", "skae.onnx")
+ONNX = ("onnxruntime", "skl2onnx")
 
 
 def as_torch_module(model: AutoencoderTransformer, part: str) -> Callable:
@@ -76,9 +76,8 @@ def digits() -> Iterator[tuple[str, dict[str, Callable], dict[str, np.ndarray]]]
     pca, model = PCA(8).fit(X), AutoencoderTransformer(8, random_state=0).fit(X)
     encoders = {"PCA": pca.transform, "skae": model.transform}
     decoders = {"PCA": pca.inverse_transform, "skae": model.inverse_transform}
-    if hasattr(model, "to_torch_module"):
-        encoders["skae, PyTorch module"] = as_torch_module(model, "encode")
-        decoders["skae, PyTorch module"] = as_torch_module(model, "decode")
+    encoders["skae, PyTorch module"] = as_torch_module(model, "encode")
+    decoders["skae, PyTorch module"] = as_torch_module(model, "decode")
     if all(importlib.util.find_spec(name) for name in ONNX):
         encoders["skae, ONNX Runtime"] = in_onnx_runtime(model, X)
     encoders["MLPRegressor"] = perceptron(model, X).predict
