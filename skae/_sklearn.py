@@ -3,6 +3,7 @@
 Releases of scikit-learn may change them without notice, so they are imported here only.
 """
 
+from sklearn._config import config_context, get_config
 from sklearn.base import _fit_context as fit_context
 from sklearn.externals.array_api_compat import array_namespace, is_array_api_obj
 from sklearn.utils import _safe_indexing as safe_indexing
@@ -62,8 +63,10 @@ __all__ = [
     "check_feature_names_in",
     "check_same_namespace",
     "check_sample_weight",
+    "config_context",
     "convert_to_numpy",
     "fit_context",
+    "get_config",
     "get_namespace_and_device",
     "get_output_config",
     "is_array_api_obj",

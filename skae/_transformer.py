@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from scipy import sparse
-from sklearn import config_context
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -34,6 +33,7 @@ from skae._sklearn import (
     RealNotInt,
     StrOptions,
     check_feature_names_in,
+    config_context,
     fit_context,
     get_output_config,
     validate_parameter_constraints,
@@ -458,7 +458,6 @@ class AutoencoderTransformer(
         "verbose": ["verbose"],
     }
 
-    _fitted_arrays = ARRAYS
     _doc_link_module = "skae"
     _doc_link_template = (
         "https://skae.readthedocs.io/en/stable/generated/skae.{estimator_name}.html"
@@ -537,7 +536,7 @@ class AutoencoderTransformer(
         self.random_state = random_state
         self.verbose = verbose
 
-    @fits_like_input
+    @fits_like_input(*ARRAYS)
     @restore_on_error
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, *, sample_weight=None, X_val=None, X_clean=None):
@@ -605,7 +604,7 @@ class AutoencoderTransformer(
         )
         return self
 
-    @fits_like_input
+    @fits_like_input(*ARRAYS)
     @restore_on_error
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None, *, sample_weight=None, X_clean=None):
@@ -812,8 +811,10 @@ class AutoencoderTransformer(
                 f"array of shape {expected}, with a row for each row of X and a column "
                 "for each component."
             )
-        if out is not None and out.dtype.kind != "f":
-            raise ValueError(f"Got out of type {out.dtype}, but codes are floats.")
+        if out is not None and getattr(out.dtype, "kind", None) != "f":
+            raise ValueError(
+                f"Got out of type {out.dtype}, but codes are floats of NumPy."
+            )
         return self._codec.encode(rows, out)
 
     @returns_like_input
@@ -1257,7 +1258,9 @@ class AutoencoderTransformer(
         validate_parameter_constraints(EXPORT_CONSTRAINTS, params, "to_torch_module")
         check_is_fitted(self)
         model = self._config.load(to_arrays(self.module_))
-        return EXPORTED[part](model, self._config.layout, self.mean_, self.scale_)
+        return EXPORTED[part](
+            model, self._config.layout, self._array("mean_"), self.scale_
+        )
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the components: "ae0", "ae1", ...

@@ -8,12 +8,13 @@ device of the input.
 from functools import wraps
 
 import numpy as np
-from sklearn import config_context, get_config
 
 from skae._sklearn import (
     array_namespace,
     check_same_namespace,
+    config_context,
     convert_to_numpy,
+    get_config,
     get_namespace_and_device,
     is_array_api_obj,
     move_to,
@@ -84,20 +85,31 @@ def returns_like_input(method):
     return dispatching
 
 
-def fits_like_input(method):
-    """Set the fitted arrays of a method in the namespace and on the device of X."""
+def fits_like_input(*names):
+    """Return a decorator of `fit` that moves fitted arrays to the namespace of X.
 
-    @wraps(method)
-    def dispatching(self, X, *args, **kwargs):
-        if not get_config()["array_api_dispatch"]:
-            return method(self, X, *args, **kwargs)
-        with config_context(array_api_dispatch=False):
-            method(self, X, *args, **kwargs)
-        for name in self._fitted_arrays:
-            setattr(self, name, like(vars(self)[name], X))
-        return self
+    `fit` itself computes with NumPy arrays, without `array_api_dispatch`.
 
-    return dispatching
+    Parameters
+    ----------
+    *names : str
+        Names of the attributes to move.
+    """
+
+    def decorator(method):
+        @wraps(method)
+        def dispatching(self, X, *args, **kwargs):
+            if not get_config()["array_api_dispatch"]:
+                return method(self, X, *args, **kwargs)
+            with config_context(array_api_dispatch=False):
+                method(self, X, *args, **kwargs)
+            for name in names:
+                setattr(self, name, like(vars(self)[name], X))
+            return self
+
+        return dispatching
+
+    return decorator
 
 
 def check_namespace(X, estimator, method: str) -> None:
