@@ -408,6 +408,9 @@ class AutoencoderTransformer(
 
     Notes
     -----
+    With scikit-learn's option `array_api_dispatch`, results are in the namespace and on
+    the device of X; see :ref:`array_api`.
+
     Ctrl-C ends `fit` with KeyboardInterrupt and leaves the best model so far. After any
     other error the estimator is as it was before.
 
