@@ -19,6 +19,11 @@ from skae import (
     AutoencoderImputer,
     AutoencoderOutlierDetector,
     AutoencoderTransformer,
+    CodeDisplay,
+    ExplainedVarianceDisplay,
+    OutlierDisplay,
+    ReconstructionDisplay,
+    TraversalDisplay,
     cross_val_reconstruction_error,
 )
 
@@ -275,6 +280,26 @@ def test_arrays_rounded_by_a_device_without_float64_are_saved(rows):
     loaded = pickle.loads(pickle.dumps(model))
     assert loaded.mean_.dtype == np.float64
     torch.testing.assert_close(loaded.transform(X), model.transform(X))
+
+
+@pytest.mark.usefixtures("dispatch")
+@pytest.mark.parametrize(
+    "display",
+    [
+        CodeDisplay,
+        ExplainedVarianceDisplay,
+        OutlierDisplay,
+        ReconstructionDisplay,
+        TraversalDisplay,
+    ],
+)
+def test_displays_draw_arrays_of_all_namespaces(display, namespace):
+    convert, _ = namespace
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    model = detector() if display is OutlierDisplay else AutoencoderTransformer(**QUICK)
+    X = convert(load_iris().data[:60])
+    display.from_estimator(model.fit(X), X)
+    pyplot.close("all")
 
 
 @pytest.mark.parametrize(
