@@ -32,6 +32,7 @@ from skae.data._frames import (
     read_columns,
 )
 from skae.data._layout import ColumnsLayout, Layout, contains_nan, infer_layout
+from skae.data._namespaces import to_numpy
 from skae.data._rows import (
     HELD_DTYPES,
     ROW_DTYPES,
@@ -50,7 +51,6 @@ MATRIX_CHECKS = {
 MAX_BATCH_PARTS = 3  # of a data loader; a longer list is one of rows
 NUMBER_KINDS, TEXT_KINDS = "biuf", "OSUT"
 TIMES = {"M": ("dates", "(dates - dates.min())"), "m": ("time differences", "values")}
-FLOATS = ("torch.float64", "torch.float32", "torch.float16")  # that numpy has as well
 DOMAIN_TOLERANCE = 1e-6  # for the rounding of a scaler; losses clip to the domain
 
 
@@ -523,11 +523,9 @@ def flatten(X):
 
 
 def as_array(X):
-    """Return lists and tensors as arrays, and X unchanged if it is a matrix."""
-    if isinstance(X, np.ndarray):
-        return X
-    if hasattr(X, "detach"):
-        return array_of_tensor(X)
+    """Return lists, tensors and others as arrays, and X unchanged if it is a matrix."""
+    if hasattr(X, "__array_namespace__") or hasattr(X, "detach"):
+        return to_numpy(X)
     check_container(X)
     # np.asarray would copy DataFrames.
     if hasattr(X, "shape"):
@@ -553,18 +551,6 @@ def check_in_memory(X) -> None:
             f"Got {what}, but expected rows in memory. Pass an array, or one block of "
             "rows at a time."
         )
-
-
-def array_of_tensor(X) -> np.ndarray:
-    """Return the values of a torch tensor, from any device and without gradients."""
-    try:
-        if X.is_floating_point() and str(X.dtype) not in FLOATS:
-            X = X.float()  # such as bfloat16, which numpy does not have
-        return X.numpy(force=True)
-    except (TypeError, RuntimeError) as error:
-        raise TypeError(
-            f"The tensor cannot be converted to an array: {error}"
-        ) from error
 
 
 def check_numbers(X, name: str = "X") -> None:
