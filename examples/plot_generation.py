@@ -23,8 +23,9 @@ model = AutoencoderTransformer(10, random_state=0).fit(X)
 # -------
 #
 # ``sample`` draws codes from a Gaussian mixture that is fitted to the codes of training
-# rows, and decodes them. For comparison, the plot in the middle shows samples of PCA:
-# its ten components are drawn from a Gaussian distribution.
+# rows, and decodes them. For comparison, the second plot shows samples of PCA: its
+# ten components are drawn from a Gaussian distribution. More of the samples of the
+# autoencoder can be read as a digit.
 
 
 def show(ax, images, title):
@@ -39,10 +40,10 @@ def show(ax, images, title):
 pca = PCA(10, whiten=True).fit(X)
 normal = np.random.default_rng(0).standard_normal((64, 10))
 
-figure, axes = plt.subplots(1, 3, figsize=(11, 4), layout="constrained")
-show(axes[0], X[:64], "real")
-show(axes[1], pca.inverse_transform(normal), "sampled from PCA")
-show(axes[2], model.sample(64, random_state=0), "sampled from the autoencoder")
+figure, axes = plt.subplots(1, 3, figsize=(7.4, 2.8), layout="constrained")
+show(axes[0], X[:64], "training images")
+show(axes[1], pca.inverse_transform(normal), "samples, PCA")
+show(axes[2], model.sample(64, random_state=0), "samples, autoencoder")
 plt.show()
 
 # %%
@@ -67,7 +68,7 @@ pairs = [(0, 6), (3, 8), (1, 7), (4, 9)]
 n_steps = 9
 
 figure_2, axes = plt.subplots(
-    len(pairs), 2, figsize=(11, 3.2), layout="constrained", sharex=True
+    len(pairs), 2, figsize=(7.4, 2.4), layout="constrained", sharex=True
 )
 for line, (start, end) in zip(axes, pairs, strict=True):
     first, last = X[y == start][0], X[y == end][0]
@@ -94,11 +95,14 @@ plt.show()
 
 flat = AutoencoderTransformer(2, random_state=0).fit(X)
 figure_3, axes = plt.subplots(
-    1, 2, figsize=(10, 4.4), layout="constrained", sharex=True, sharey=True
+    1, 2, figsize=(7.4, 4), layout="constrained", sharex=True, sharey=True
 )
 codes = flat.transform(X)
 axes[0].scatter(*codes.T, c=y, cmap="tab10", s=7, linewidths=0)
-axes[0].set_title("codes of the images, colored by digit")
+for digit in range(10):
+    middle = np.median(codes[y == digit], axis=0)
+    axes[0].text(*middle, digit, ha="center", va="center", weight="bold")
+axes[0].set_title("codes of the images, by digit")
 drawn = flat.transform(flat.sample(len(X), random_state=0))
 axes[1].scatter(*drawn.T, color="0.35", s=7, linewidths=0)
 axes[1].set_title("codes of samples")

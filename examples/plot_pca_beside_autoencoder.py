@@ -3,8 +3,8 @@ PCA and the autoencoder on handwritten digits
 =============================================
 
 PCA encodes each row as a few numbers and reconstructs it from them by a linear map. An
-autoencoder does the same with neural networks. This example fits both to the same images
-of handwritten digits and compares them on test images.
+autoencoder does the same with neural networks. This example fits both to the same
+images of handwritten digits and compares them on test images.
 """
 
 import matplotlib.pyplot as plt

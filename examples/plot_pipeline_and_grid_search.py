@@ -63,7 +63,7 @@ folds = np.array([results[f"split{i}_test_score"] for i in range(3)])
 folds = 100 * folds.reshape(3, 2, len(sizes))  # (fold, transformer, size)
 
 figure, (left, right) = plt.subplots(
-    1, 2, figsize=(10, 4.2), layout="constrained", width_ratios=(3, 2)
+    1, 2, figsize=(7.4, 4), layout="constrained", width_ratios=(3, 2)
 )
 for j, (name, color) in enumerate([("PCA", BLUE), ("autoencoder", ORANGE)]):
     mean = folds[:, j].mean(axis=0)
@@ -73,7 +73,7 @@ for j, (name, color) in enumerate([("PCA", BLUE), ("autoencoder", ORANGE)]):
 left.set_xscale("log", base=2)
 left.set_xticks(sizes, sizes)
 left.set(xlabel="number of components", ylabel="accuracy (%)", ylim=(40, 100))
-left.set_title("Accuracy in cross-validation")
+left.set_title("Cross-validated accuracy")
 left.legend(frameon=False, loc="lower right")
 left.grid(alpha=0.3)
 left.spines[["top", "right"]].set_visible(False)
@@ -92,7 +92,7 @@ for shift, (name, color) in zip(
     right.bar(np.arange(10) + shift, errors[name], width=0.4, color=color, label=name)
 right.set_xticks(range(10))
 right.set(xlabel="digit", ylabel="misclassified (%)")
-right.set_title(f"Errors on test images, {max(sizes)} components")
+right.set_title(f"Test errors, {max(sizes)} components")
 right.legend(frameon=False)
 right.grid(axis="y", alpha=0.3)
 right.set_axisbelow(True)

@@ -3,8 +3,8 @@ Number of components of a medical table
 =======================================
 
 The breast cancer data contain 30 measurements of the cell nuclei of 569 tumors. Many of
-them are correlated, so fewer numbers are sufficient. How many, and which columns are
-reconstructed from them? This example compares PCA and the autoencoder by
+them are correlated, so fewer numbers are sufficient. How many are needed, and which
+columns can be reconstructed from them? This example compares PCA and the autoencoder by
 cross-validation.
 """
 
@@ -28,11 +28,11 @@ X.iloc[:3, :5]
 # ------------------------------------------
 #
 # The columns have different units, so they are standardized. ``score`` is the fraction
-# of variance that the components explain. :func:`sklearn.model_selection.validation_curve`
-# computes it for each number of components on five folds. With ``max_iter=0``, the
-# model is PCA.
+# of variance that the components explain. With ``max_iter=0``, the model is PCA.
+# :func:`sklearn.model_selection.validation_curve` computes the score for each number of
+# components on five folds.
 
-sizes = [1, 2, 3, 4, 6, 8, 12]
+sizes = [1, 2, 4, 8, 12]
 models = {
     "PCA": AutoencoderTransformer(max_iter=0),
     "autoencoder": AutoencoderTransformer(random_state=0),
@@ -80,7 +80,9 @@ pd.DataFrame({n: 100 * s.mean(axis=1) for n, s in scores.items()}, index=sizes).
 #
 # The score is a mean over all columns. The coefficient of determination of each column
 # shows which of them can be reconstructed from three components: 1 is an exact
-# reconstruction, and 0 is as good as the mean of the column.
+# reconstruction, and 0 is as good as the mean of the column. The radius, perimeter and
+# area are reconstructed well by both. The largest differences are for the texture, of
+# which PCA's three components contain little.
 
 X_train, X_test = train_test_split(X, random_state=0)
 fitted = {
@@ -101,7 +103,9 @@ figure_2, ax = plt.subplots(figsize=(7, 7), layout="constrained")
 lines = np.arange(len(table))
 ax.hlines(lines, table.min(axis=1), table.max(axis=1), color="0.75", zorder=0)
 ax.scatter(table["PCA"], lines, marker="s", color=COLORS["PCA"], label="PCA")
-ax.scatter(table["autoencoder"], lines, color=COLORS["autoencoder"], label="autoencoder")
+ax.scatter(
+    table["autoencoder"], lines, color=COLORS["autoencoder"], label="autoencoder"
+)
 ax.set_yticks(lines, table.index)
 ax.set(xlabel="coefficient of determination on test rows", ylim=(-1, len(table)))
 ax.set_title("Columns reconstructed from 3 components")
@@ -124,6 +128,6 @@ for fraction in (0.8, 0.9, 0.95):
     ).fit(X_train)
     print(
         f"{fraction:.0%}: PCA {pca[-1].n_components_} components, "
-        f"autoencoder {autoencoder[-1].n_components_}, which explain "
-        f"{autoencoder.score(X_test):.1%} of the test rows' variance"
+        f"autoencoder {autoencoder[-1].n_components_} components, "
+        f"which explain {autoencoder.score(X_test):.1%} on test rows"
     )

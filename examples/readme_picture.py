@@ -15,7 +15,9 @@ def draw(example):
     figure, axes = plt.subplots(1, 3, figsize=(11, 5), layout="constrained")
     for ax, (name, model) in zip(axes, example["maps"].items(), strict=False):
         example["draw_map"](ax, model)
-        ax.set_title(f"{name}, 2 components:\n{example['variance_lost'](model):.0%} lost")
+        ax.set_title(
+            f"{name}, 2 components:\n{example['variance_lost'](model):.0%} lost"
+        )
         ax.set(xlabel="", ylabel="")
     example["draw_losses"](axes[2])
     axes[2].set_title("Variance of\ntest images lost")
