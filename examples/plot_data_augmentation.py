@@ -122,6 +122,22 @@ figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False
 plt.show()
 
 # %%
+# The change with five labeled images of each digit, in percentage points:
+
+few_labels = 100 * means.xs(5, level="per digit")
+x = np.arange(len(few_labels))
+figure_2, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
+for shift, what in [(-0.2, "with means of two"), (0.2, "with samples")]:
+    change = few_labels[what] - few_labels["labeled images only"]
+    ax.bar(x + shift, change, width=0.4, color=STYLES[what][0], label=what)
+ax.axhline(0, color="black", lw=0.8)
+ax.set_xticks(x, few_labels.index)
+ax.set(ylabel="change of the accuracy (points)", title="Effect of added images")
+ax.legend()
+ax.spines[["top", "right"]].set_visible(False)
+plt.show()
+
+# %%
 # Examples of samples
 # -------------------
 #
@@ -131,7 +147,7 @@ plt.show()
 # images.
 
 few = labeled(5, seed=0)
-figure_2, axes = plt.subplots(
+figure_3, axes = plt.subplots(
     1, 2, figsize=(7.4, 5.4), layout="constrained", width_ratios=(5, 8)
 )
 columns = {"labeled": few, "samples": [samples(part, 0)[:8] for part in few]}

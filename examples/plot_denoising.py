@@ -95,6 +95,7 @@ ax.set_title("Error relative to the clean images")
 ax.legend(frameon=False)
 ax.spines[["top", "right"]].set_visible(False)
 ax.grid(alpha=0.3)
+# sphinx_gallery_thumbnail_number = 2
 plt.show()
 
 # %%

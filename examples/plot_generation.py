@@ -23,9 +23,7 @@ model = AutoencoderTransformer(10, random_state=0).fit(X)
 # -------
 #
 # ``sample`` draws codes from a Gaussian mixture that is fitted to the codes of training
-# rows, and decodes them. For comparison, the second plot shows samples of PCA: its
-# ten components are drawn from a Gaussian distribution. More of the samples of the
-# autoencoder can be read as a digit.
+# rows, and decodes them.
 
 
 def show(ax, images, title):
@@ -40,10 +38,17 @@ def show(ax, images, title):
 pca = PCA(10, whiten=True).fit(X)
 normal = np.random.default_rng(0).standard_normal((64, 10))
 
-figure, axes = plt.subplots(1, 3, figsize=(7.4, 2.8), layout="constrained")
+figure, ax = plt.subplots(figsize=(4.2, 4.4), layout="constrained")
+show(ax, model.sample(64, random_state=0), "samples of the autoencoder")
+plt.show()
+
+# %%
+# For comparison: training images, and samples of PCA, whose ten components are drawn
+# from a Gaussian distribution. Fewer of these can be read as a digit.
+
+figure_2, axes = plt.subplots(1, 2, figsize=(7.4, 3.9), layout="constrained")
 show(axes[0], X[:64], "training images")
-show(axes[1], pca.inverse_transform(normal), "samples, PCA")
-show(axes[2], model.sample(64, random_state=0), "samples, autoencoder")
+show(axes[1], pca.inverse_transform(normal), "samples of PCA")
 plt.show()
 
 # %%
@@ -67,7 +72,7 @@ print(f"  of a training image  {np.median(nearest.kneighbors(X)[0][:, 1]):.1f}")
 pairs = [(0, 6), (3, 8), (1, 7), (4, 9)]
 n_steps = 9
 
-figure_2, axes = plt.subplots(
+figure_3, axes = plt.subplots(
     len(pairs), 2, figsize=(7.4, 2.4), layout="constrained", sharex=True
 )
 for line, (start, end) in zip(axes, pairs, strict=True):
@@ -94,7 +99,7 @@ plt.show()
 # samples lie outside of them.
 
 flat = AutoencoderTransformer(2, random_state=0).fit(X)
-figure_3, axes = plt.subplots(
+figure_4, axes = plt.subplots(
     1, 2, figsize=(7.4, 4), layout="constrained", sharex=True, sharey=True
 )
 codes = flat.transform(X)

@@ -58,7 +58,7 @@ results = {
 pd.concat(results, names=["table", "hidden"]).round(2)
 
 # %%
-# Lower is better.
+# The means over the three tables. Lower is better.
 
 STYLES = {
     "SimpleImputer": ("0.5", "--"),
@@ -67,18 +67,36 @@ STYLES = {
     "AutoencoderImputer": ("#d55e00", "o-"),
 }
 
-figure, axes = plt.subplots(
+percent = [100 * share for share in shares]
+
+
+def draw(ax, result):
+    """Plot the error of each imputer by the share of hidden values."""
+    for name, (color, style) in STYLES.items():
+        ax.plot(percent, result[name], style, color=color, label=name)
+    ax.set(xlabel="values hidden (%)", xticks=percent, ylim=(0, 1.2))
+    ax.grid(alpha=0.3)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+figure, ax = plt.subplots(figsize=(6.4, 4), layout="constrained")
+draw(ax, sum(results.values()) / len(results))
+ax.set(ylabel="error (standard deviations)", title="Errors of filled values, means")
+ax.legend(loc="lower right")
+plt.show()
+
+# %%
+# The three tables, one by one:
+
+figure_2, axes = plt.subplots(
     1, 3, figsize=(7.4, 4), layout="constrained", sharex=True, sharey=True
 )
 for ax, (table, result) in zip(axes, results.items(), strict=True):
-    for name, (color, style) in STYLES.items():
-        ax.plot([100 * s for s in shares], result[name], style, color=color, label=name)
-    ax.set(title=table, xlabel="values hidden (%)", xticks=[100 * s for s in shares])
-    ax.grid(alpha=0.3)
-    ax.spines[["top", "right"]].set_visible(False)
-axes[0].set(ylabel="error (standard deviations)", ylim=(0, None))
+    draw(ax, result)
+    ax.set_title(table)
+axes[0].set_ylabel("error (standard deviations)")
 handles, names = axes[0].get_legend_handles_labels()
-figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False)
+figure_2.legend(handles, names, loc="outside lower center", ncols=2, frameon=False)
 plt.show()
 
 # %%

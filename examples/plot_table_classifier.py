@@ -69,17 +69,15 @@ STYLES = {
     "all columns": {"color": "0.4", "linestyle": "--"},
 }
 
-figure, axes = plt.subplots(
-    1, 2, figsize=(7.2, 3.8), layout="constrained", sharex=True, sharey=True
-)
-for ax, (name, result) in zip(axes, results.items(), strict=True):
+for name, result in results.items():
+    figure, ax = plt.subplots(figsize=(3.6, 3.8), layout="constrained")
     for column, style in STYLES.items():
         ax.plot(sizes, 100 * result[column], label=column, **style)
-    ax.set(title=name, xlabel="number of components", xticks=sizes)
+    ax.set(xlabel="number of components", ylabel="accuracy (%)", xticks=sizes)
+    ax.set(title=f"Accuracy, {name}", ylim=(82, 100))
+    ax.legend(loc="lower right")
     ax.grid(alpha=0.3)
     ax.spines[["top", "right"]].set_visible(False)
-axes[0].set_ylabel("cross-validated accuracy (%)")
-axes[1].legend(loc="lower right")
 plt.show()
 
 # %%

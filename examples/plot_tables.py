@@ -39,8 +39,11 @@ famd = AutoencoderTransformer(2, max_iter=0).fit(train[columns])
 model = AutoencoderTransformer(2, random_state=0).fit(train[columns])
 
 colors = {"Adelie": "#0072b2", "Chinstrap": "#e69f00", "Gentoo": "#009e73"}
-figure, axes = plt.subplots(1, 2, figsize=(7.4, 4.4), layout="constrained")
-for ax, name, fitted in zip(axes, ["FAMD", "autoencoder"], [famd, model], strict=True):
+
+
+def draw_map(name, fitted):
+    """Plot the codes of all penguins."""
+    figure, ax = plt.subplots(figsize=(7, 3.8), layout="constrained")
     codes = fitted.transform(penguins[columns])
     for species, color in colors.items():
         for sex, marker in {"female": "o", "male": "^"}.items():
@@ -50,8 +53,17 @@ for ax, name, fitted in zip(axes, ["FAMD", "autoencoder"], [famd, model], strict
     ax.set_title(f"{name}, test score {fitted.score(test[columns]):.2f}")
     ax.set(xlabel="component 1", ylabel="component 2")
     ax.spines[["top", "right"]].set_visible(False)
-handles, labels = axes[0].get_legend_handles_labels()
-figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    figure.legend(loc="outside right center", frameon=False)
+
+
+draw_map("FAMD", famd)
+plt.show()
+
+# %%
+# In the map of the autoencoder, the groups are more separate.
+
+# sphinx_gallery_thumbnail_number = 2
+draw_map("autoencoder", model)
 plt.show()
 
 # %%
@@ -91,7 +103,7 @@ filled = AutoencoderImputer(AutoencoderTransformer(2), random_state=0).fit_trans
 )
 
 numbers = penguins.columns[penguins.dtypes != "category"]
-figure_2, axes = plt.subplots(2, 2, figsize=(7, 6.4), layout="constrained")
+figure, axes = plt.subplots(2, 2, figsize=(7, 6.4), layout="constrained")
 for ax, name in zip(axes.flat, numbers, strict=True):
     rows = hidden.index[hidden[name]]
     truth, prediction = penguins.loc[rows, name], filled.loc[rows, name]

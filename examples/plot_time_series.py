@@ -36,6 +36,20 @@ series, y = cylinder_bell_funnel()
 names = ["cylinder", "bell", "funnel"]
 
 # %%
+# One series of each class:
+
+STYLES = [("#0072b2", "o"), ("#e69f00", "s"), ("#009e73", "^")]
+
+figure, ax = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+for label, (color, marker) in enumerate(STYLES):
+    one = series[y == label][0]
+    ax.plot(one, color=color, marker=marker, ms=4, label=names[label])
+ax.set(xlabel="step", ylabel="value", title="One series of each class")
+ax.legend()
+ax.spines[["top", "right"]].set_visible(False)
+plt.show()
+
+# %%
 # A recurrent network requires rows of shape (length, features). For other networks, the
 # rows are flattened.
 
@@ -72,8 +86,6 @@ explained = {"PCA": 1 - (residual**2).sum() / (deviation**2).sum()}
 for name, parameters in networks.items():
     model = AutoencoderTransformer(2, random_state=0, **parameters).fit(X_train)
     codes[name], explained[name] = model.transform(X_test), model.score(X_test)
-
-STYLES = [("#0072b2", "o"), ("#e69f00", "s"), ("#009e73", "^")]
 
 figure, axes = plt.subplots(1, 3, figsize=(7.4, 3.4), layout="constrained")
 for ax, name in zip(axes, codes, strict=True):
