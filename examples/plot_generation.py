@@ -106,7 +106,8 @@ codes = flat.transform(X)
 axes[0].scatter(*codes.T, c=y, cmap="tab10", s=7, linewidths=0)
 for digit in range(10):
     middle = np.median(codes[y == digit], axis=0)
-    axes[0].text(*middle, digit, ha="center", va="center", weight="bold")
+    box = {"boxstyle": "circle,pad=0.15", "fc": "white", "alpha": 0.85, "lw": 0}
+    axes[0].text(*middle, digit, ha="center", va="center", weight="bold", bbox=box)
 axes[0].set_title("codes of the images, by digit")
 drawn = flat.transform(flat.sample(len(X), random_state=0))
 axes[1].scatter(*drawn.T, color="0.35", s=7, linewidths=0)

@@ -95,7 +95,7 @@ for ax, name in zip(axes, codes, strict=True):
     ax.set(xticks=[], yticks=[], title=f"{name}\n{explained[name]:.0%} explained")
     ax.title.set_size("medium")
 handles, labels = axes[0].get_legend_handles_labels()
-figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+figure.legend(handles, labels, loc="outside lower center", ncols=3, markerscale=2)
 figure.suptitle("Two-dimensional codes of test series")
 plt.show()
 
