@@ -95,8 +95,8 @@ print(means.round(3).to_string())
 # %%
 # The samples improve nearest neighbors most, in particular with few labeled images, and
 # the support vector classifier a little. However, the means of two images are about as
-# useful or better, without a model. The random forest has the highest accuracy with the
-# labeled images only. Therefore, compare the scores with and without augmentation for
+# useful or better, without a model. The accuracy of the random forest changes by about
+# one point at most, and is lower with 10 and 20 labeled images. Therefore, compare the scores with and without augmentation for
 # the classifier that you use.
 
 STYLES = {
@@ -126,6 +126,7 @@ plt.show()
 
 few_labels = 100 * means.xs(5, level="per digit")
 x = np.arange(len(few_labels))
+# sphinx_gallery_thumbnail_number = 2
 figure_2, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
 for shift, what in [(-0.2, "with means of two"), (0.2, "with samples")]:
     change = few_labels[what] - few_labels["labeled images only"]
