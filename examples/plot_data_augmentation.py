@@ -96,8 +96,8 @@ print(means.round(3).to_string())
 # The samples improve nearest neighbors most, in particular with few labeled images, and
 # the support vector classifier a little. However, the means of two images are about as
 # useful or better, without a model. The accuracy of the random forest changes by about
-# one point at most, and is lower with 10 and 20 labeled images. Therefore, compare the scores with and without augmentation for
-# the classifier that you use.
+# one point at most, and is lower with 10 and 20 labeled images. Therefore, compare the
+# scores with and without augmentation for the classifier that you use.
 
 STYLES = {
     "labeled images only": ("#777777", "^--"),
