@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from sphinx_gallery.sorting import ExplicitOrder
+
 from skae import __version__
 
 HERE = Path(__file__).parent
@@ -39,9 +41,30 @@ if HAS_GALLERY:
     sphinx_gallery_conf = {
         "examples_dirs": "../examples",
         "gallery_dirs": "auto_examples",
+        "within_subsection_order": ExplicitOrder(
+            [
+                "plot_pca_beside_autoencoder.py",
+                "plot_pipeline_and_grid_search.py",
+                "plot_number_of_components.py",
+                "plot_table_components.py",
+                "plot_table_classifier.py",
+                "plot_tables.py",
+                "plot_imputation.py",
+                "plot_outliers.py",
+                "plot_text.py",
+                "plot_images.py",
+                "plot_time_series.py",
+                "plot_denoising.py",
+                "plot_generation.py",
+                "plot_data_augmentation.py",
+                "plot_family.py",
+                "plot_displays.py",
+            ]
+        ),
         "filename_pattern": r"/plot_",
         "ignore_pattern": r"^(?!plot_)",
         "download_all_examples": False,
+        "image_srcset": ["2x"],
         "remove_config_comments": True,
         "show_memory": False,
         "abort_on_example_error": True,
