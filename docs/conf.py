@@ -1,11 +1,6 @@
 """Configuration of Sphinx, which builds the documentation."""
 
-from pathlib import Path
-
 from skae import __version__
-
-HERE = Path(__file__).parent
-HAS_GALLERY = any((HERE.parent / "examples").glob("plot_*.py"))
 
 project = "skae"
 author = "The skae developers"
@@ -16,33 +11,80 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx.ext.intersphinx",
     "sphinx.ext.mathjax",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
 ]
 templates_path = ["_templates"]
 exclude_patterns = ["_build", "sg_execution_times.rst", "**/sg_execution_times.rst"]
 default_role = "py:obj"
 root_doc = "index"
 
+# Unknown references are errors. In docstrings, single backticks also mark parameters
+# and expressions, so that only names of a library must exist.
+nitpicky = True
+nitpick_ignore_regex = [("py:obj", r"(?!(skae|sklearn|numpy|scipy|pandas|torch)\.).*")]
+
+# The inventories are written by _inventories/write.py. No network is needed.
+intersphinx_mapping = {
+    name: (url, f"_inventories/{name}.inv")
+    for name, url in {
+        "python": "https://docs.python.org/3/",
+        "numpy": "https://numpy.org/doc/stable/",
+        "scipy": "https://docs.scipy.org/doc/scipy/",
+        "pandas": "https://pandas.pydata.org/docs/",
+        "sklearn": "https://scikit-learn.org/stable/",
+        "torch": "https://docs.pytorch.org/docs/stable/",
+    }.items()
+}
+
 autosummary_generate = True
 autodoc_default_options = {"member-order": "bysource"}
+autodoc_typehints = "none"  # numpydoc lists the types of the parameters
 numpydoc_show_class_members = False
+
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
 
 html_theme = "pydata_sphinx_theme"
 html_title = f"skae {version}"
 html_static_path = ["_static"]
+html_css_files = ["style.css"]
+html_favicon = "_static/logo.svg"
 html_copy_source = False
 html_show_sourcelink = False
-html_theme_options = {"show_toc_level": 2, "show_prev_next": False}
+html_theme_options = {
+    "logo": {
+        "image_light": "_static/logo.svg",
+        "image_dark": "_static/logo_dark.svg",
+        "text": html_title,
+    },
+    "icon_links": [
+        {
+            "name": "Source code",
+            "url": "https://github.com/skae-dev/skae",
+            "icon": "fa-brands fa-github",
+        }
+    ],
+    "header_links_before_dropdown": 7,
+    "navbar_persistent": ["search-button"],
+    "secondary_sidebar_items": {"**": ["page-toc", "sg_download_links"], "index": []},
+    "show_prev_next": False,
+    "show_toc_level": 2,
+}
+# Only pages of a section have a sidebar that lists the section.
+SECTION = ["sidebar-nav-bs"]
+html_sidebars = {"*": [], "*/*": SECTION, "api": SECTION, "how_to": SECTION}
 
-if HAS_GALLERY:
-    extensions.append("sphinx_gallery.gen_gallery")
-    sphinx_gallery_conf = {
-        "examples_dirs": "../examples",
-        "gallery_dirs": "auto_examples",
-        "filename_pattern": r"/plot_",
-        "ignore_pattern": r"^(?!plot_)",
-        "download_all_examples": False,
-        "remove_config_comments": True,
-        "show_memory": False,
-        "abort_on_example_error": True,
-    }
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": r"/plot_",
+    "ignore_pattern": r"^(?!plot_)",
+    "download_all_examples": False,
+    "remove_config_comments": True,
+    "show_memory": False,
+    "abort_on_example_error": True,
+}
