@@ -8,6 +8,7 @@ copyright = "the skae developers"
 version = release = __version__
 
 extensions = [
+    "matplotlib.sphinxext.plot_directive",
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
@@ -45,6 +46,12 @@ autodoc_default_options = {"member-order": "bysource"}
 autodoc_typehints = "none"  # numpydoc lists the types of the parameters
 numpydoc_show_class_members = False
 
+# The code of a figure is a doctest as well, and is shown above it.
+plot_include_source = True
+plot_html_show_source_link = False
+plot_html_show_formats = False
+plot_formats = [("png", 90)]
+
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
@@ -76,7 +83,13 @@ html_theme_options = {
 }
 # Only pages of a section have a sidebar that lists the section.
 SECTION = ["sidebar-nav-bs"]
-html_sidebars = {"*": [], "*/*": SECTION, "api": SECTION, "how_to": SECTION}
+html_sidebars = {
+    "*": [],
+    "*/*": SECTION,
+    "api": SECTION,
+    "how_to": SECTION,
+    "user_guide": SECTION,
+}
 
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
@@ -84,6 +97,9 @@ sphinx_gallery_conf = {
     "filename_pattern": r"/plot_",
     "ignore_pattern": r"^(?!plot_)",
     "download_all_examples": False,
+    "backreferences_dir": "generated/backreferences",
+    "doc_module": "skae",
+    "reference_url": {"skae": None},
     "remove_config_comments": True,
     "show_memory": False,
     "abort_on_example_error": True,
