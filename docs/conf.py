@@ -43,6 +43,7 @@ intersphinx_mapping = {
 
 autosummary_generate = True
 autodoc_default_options = {"member-order": "bysource"}
+toc_object_entries_show_parents = "hide"
 autodoc_typehints = "none"  # numpydoc lists the types of the parameters
 numpydoc_show_class_members = False
 
