@@ -1,7 +1,7 @@
 """Write the inventories with which Sphinx links the names of other libraries.
 
-The inventories contain the names that the documentation uses, so that a build needs no
-network. If Sphinx reports "reference target not found" for a name of another library,
+The inventories contain the names that the documentation uses and a few related ones, so
+that a build needs no network. If Sphinx reports "reference target not found" for a name of another library,
 add the name here and run this script.
 """
 
@@ -50,9 +50,12 @@ NAMES = {
         "torch.compile": ("function", PAGE_OF_NAME),
         "torch.distributed": ("module", "distributed.html#module-$"),
         "torch.export": ("module", "export.html#module-$"),
+        "torch.export.export": ("function", "export.html"),
+        "torch.jit.trace": ("function", PAGE_OF_NAME),
         "torch.nn": ("module", "nn.html#module-$"),
         "torch.nn.Module": ("class", PAGE_OF_NAME),
         "torch.onnx": ("module", "onnx.html#module-$"),
+        "torch.onnx.export": ("function", "onnx.html"),
         "torch.optim": ("module", "optim.html#module-$"),
         "torch.optim.AdamW": ("class", PAGE_OF_NAME),
         "torch.optim.Optimizer": ("class", "optim.html#$"),
@@ -100,9 +103,14 @@ NAMES = {
         "sklearn.model_selection.GroupKFold": ("class", SKLEARN),
         "sklearn.model_selection.HalvingGridSearchCV": ("class", SKLEARN),
         "sklearn.model_selection.RandomizedSearchCV": ("class", SKLEARN),
+        "sklearn.model_selection.KFold": ("class", SKLEARN),
+        "sklearn.model_selection.StratifiedKFold": ("class", SKLEARN),
+        "sklearn.model_selection.TimeSeriesSplit": ("class", SKLEARN),
         "sklearn.model_selection.cross_val_predict": ("function", SKLEARN),
         "sklearn.model_selection.cross_val_score": ("function", SKLEARN),
         "sklearn.model_selection.train_test_split": ("function", SKLEARN),
+        "sklearn.model_selection.learning_curve": ("function", SKLEARN),
+        "sklearn.model_selection.validation_curve": ("function", SKLEARN),
         "sklearn.neighbors.KNeighborsClassifier": ("class", SKLEARN),
         "sklearn.neighbors.LocalOutlierFactor": ("class", SKLEARN),
         "sklearn.neighbors.NearestNeighbors": ("class", SKLEARN),
