@@ -1,8 +1,8 @@
 """Write the inventories with which Sphinx links the names of other libraries.
 
 The inventories contain the names that the documentation uses and a few related ones, so
-that a build needs no network. If Sphinx reports "reference target not found" for a name of another library,
-add the name here and run this script.
+that a build needs no network. If Sphinx reports "reference target not found" for a name
+of another library, add the name here and run this script.
 """
 
 import zlib
