@@ -1,5 +1,8 @@
 """Configuration of Sphinx, which builds the documentation."""
 
+# sphinx-gallery imports IterativeImputer to link it, also if examples are not run.
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401
+
 from skae import __version__
 
 project = "skae"
