@@ -1,5 +1,7 @@
 """Configuration of Sphinx, which builds the documentation."""
 
+from sphinx_gallery.sorting import ExplicitOrder
+
 from skae import __version__
 
 project = "skae"
@@ -95,9 +97,30 @@ html_sidebars = {
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
+    "within_subsection_order": ExplicitOrder(
+        [
+            "plot_pca_beside_autoencoder.py",
+            "plot_pipeline_and_grid_search.py",
+            "plot_number_of_components.py",
+            "plot_table_components.py",
+            "plot_table_classifier.py",
+            "plot_tables.py",
+            "plot_imputation.py",
+            "plot_outliers.py",
+            "plot_text.py",
+            "plot_images.py",
+            "plot_time_series.py",
+            "plot_denoising.py",
+            "plot_generation.py",
+            "plot_data_augmentation.py",
+            "plot_family.py",
+            "plot_displays.py",
+        ]
+    ),
     "filename_pattern": r"/plot_",
     "ignore_pattern": r"^(?!plot_)",
     "download_all_examples": False,
+    "image_srcset": ["2x"],
     "backreferences_dir": "generated/backreferences",
     "doc_module": "skae",
     "reference_url": {"skae": None},
