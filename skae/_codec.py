@@ -64,7 +64,7 @@ class Codec:
         """Return rows in the shape that `fit` saw, in the float type of the codes."""
         k = self.n_components - self.layout.n_lengths
         # (n_samples, k) and (n_samples, n_lengths)
-        components, lengths = np.split(codes, [k], axis=1)
+        components, lengths = codes[:, :k], codes[:, k:]
         dtype = self.layout.cast(np.empty(0), codes.dtype).dtype
         rows = np.empty((len(codes), self.layout.n_features), dtype)
         for block, decoded in self.decode_blocks(components):
@@ -73,8 +73,7 @@ class Codec:
 
     def constant_rows(self, n_rows: int) -> np.ndarray:
         """Return reconstructions of the constant model, (n_rows, n_features)."""
-        output = self.module.offset[np.newaxis]
-        row = self.module.loss.reconstruction(output, self.mean, self.scale)
+        row = self._reconstruct(self.module.offset[np.newaxis])
         return np.repeat(row, n_rows, axis=0)
 
     def posterior_draws(self, codes: np.ndarray, seed: int) -> np.ndarray:
@@ -107,8 +106,8 @@ class Codec:
         loss, rows = self.module.loss, []
         for block in row_blocks(len(codes), self.layout.n_outputs):
             with torch.inference_mode():
-                output = self.module.decode(self.module.as_input(drawn[block]))
-            rows.append(loss.draw(output, self.mean, self.scale, deviations, rng))
+                output = self.module.decode(self.module.as_input(drawn[block])).cpu()
+            rows.append(loss.draw(output, self._mean, self.scale, deviations, rng))
         return self.layout.cast(np.concatenate(rows), codes.dtype)
 
     def decode_blocks(self, codes: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
@@ -161,8 +160,17 @@ class Codec:
 
     @torch.inference_mode()
     def _decode(self, codes):
-        output = self.module.decode(self.module.as_input(codes))
-        return self.module.loss.reconstruction(output, self.mean, self.scale)
+        return self._reconstruct(self.module.decode(self.module.as_input(codes)))
+
+    def _reconstruct(self, output: Tensor) -> np.ndarray:
+        """Return the float64 rows of outputs, on the CPU: "mps" has no float64."""
+        loss = self.module.loss
+        return loss.reconstruction(output.cpu(), self._mean, self.scale).numpy()
+
+    @property
+    def _mean(self) -> Tensor:
+        # A copy, since the array may be memory-mapped and read-only.
+        return torch.tensor(self.mean)
 
     @torch.inference_mode()
     def _losses(self, rows, codes=None):
@@ -177,9 +185,7 @@ class Codec:
 
     def _compare(self, rows: Tensor, output: Tensor) -> np.ndarray:
         """Return the losses of outputs, shape (n, n_features)."""
-        # A copy, since the array may be memory-mapped and read-only.
-        mean = torch.tensor(self.mean).to(rows)
-        target = self.module.loss.target(rows, mean, self.scale)
+        target = self.module.loss.target(rows, self._mean.to(rows), self.scale)
         losses = self.module.adapter.losses(output, target)
         return losses.cpu().numpy().astype(np.float64)
 

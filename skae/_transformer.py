@@ -54,6 +54,7 @@ from skae.data._validation import (
 )
 from skae.losses import CrossEntropy, as_loss
 from skae.model._config import PART_CONSTRAINTS, to_arrays
+from skae.model._exported import EXPORTED
 from skae.model._state import (
     SAVED,
     check_names,
@@ -103,6 +104,7 @@ COMPRESS_CONSTRAINTS = {
     "max_error": [Interval(Real, 0, None, closed="left"), None],
 }
 DECOMPRESS_CONSTRAINTS = {"max_bytes": [COUNT]}
+EXPORT_CONSTRAINTS = {"part": [StrOptions(set(EXPORTED))]}
 
 
 def check_single_process(autoencoder) -> None:
@@ -788,7 +790,7 @@ class AutoencoderTransformer(
             them further. For sequences of different lengths the last
             column is the length, as a share of the number of steps in X.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "module_")
         rows = validate_rows(self, X)
         expected = rows.shape[0], self.n_components_
         if out is not None and getattr(out, "shape", None) != expected:
@@ -818,7 +820,7 @@ class AutoencoderTransformer(
             are returned as data frames of the types that `fit` saw, with the index of
             X; other rows as data frames if `set_output` requests it.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "module_")
         codes = validate_codes(X, self.n_components_)
         return self._in_container(self._codec.decode(codes), index_of(X))
 
@@ -1194,6 +1196,49 @@ class AutoencoderTransformer(
             )
         rows = decompress(self._codec, bytes(data), max_bytes)
         return rows if self._config.layout.is_table else self._framed(rows)
+
+    @isolated_torch(n_threads=None)
+    def to_torch_module(self, part="both"):
+        """Return a copy of the model as a PyTorch module, for export or training.
+
+        Standardization, links, lengths of sequences and the most likely tokens are
+        computed by the module, so that its results are those of `transform` and
+        `inverse_transform`. It can be passed to `torch.export.export`,
+        `torch.onnx.export`, `torch.compile` and `torch.jit.trace`, saved by safetensors
+        and trained further. See :ref:`torch_modules`.
+
+        Parameters
+        ----------
+        part : {"encode", "decode", "both"}, default="both"
+            What `forward` returns: the codes of rows, the rows of codes, or
+            reconstructions of rows. The module has the weights of this part only. With
+            "both", it has methods `encode` and `decode` as well.
+
+        Returns
+        -------
+        module : torch.nn.Module
+            The module, on the CPU and in evaluation mode. Rows and codes are tensors of
+            shape (n_samples, ...), in the unit of the data. Tables of mixed columns are
+            tensors of shape (n_samples, n_columns), with the positions of levels in
+            place of categories.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from sklearn.datasets import load_digits
+        >>> from skae import AutoencoderTransformer
+        >>> X = load_digits().data
+        >>> model = AutoencoderTransformer(8, max_iter=5, random_state=0).fit(X)
+        >>> encoder = model.to_torch_module("encode")
+        >>> codes = encoder(torch.from_numpy(X))
+        >>> bool(abs(codes.detach().numpy() - model.transform(X)).max() < 1e-6)
+        True
+        """
+        params = {"part": part}
+        validate_parameter_constraints(EXPORT_CONSTRAINTS, params, "to_torch_module")
+        check_is_fitted(self)
+        model = self._config.load(to_arrays(self.module_))
+        return EXPORTED[part](model, self._config.layout, self.mean_, self.scale_)
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the components: "ae0", "ae1", ...

@@ -217,13 +217,29 @@ class StandardizedLoss:
         """Return the target of the output: the standardized rows themselves."""
         return rows
 
-    def reconstruction(self, output: Tensor, mean, scale) -> np.ndarray:
-        """Return data from outputs, of shape (n_samples, n_features)."""
-        # In float64, since float32 has too few digits if the mean is much larger than
-        # the scale.
-        return output.cpu().numpy().astype(np.float64) * scale + mean
+    def reconstruction(self, output: Tensor, mean: Tensor, scale) -> Tensor:
+        """Return data from outputs, of the type of the mean.
 
-    def draw(self, output: Tensor, mean, scale, deviations, rng) -> np.ndarray:
+        Parameters
+        ----------
+        output : Tensor of shape (n_samples, n_outputs)
+            Outputs.
+
+        mean : Tensor of shape (n_features,)
+            Mean of the rows. In float64, since float32 has too few digits if it is much
+            larger than the scale.
+
+        scale : float or Tensor
+            Scale of the rows.
+
+        Returns
+        -------
+        rows : Tensor of shape (n_samples, n_features)
+            The data.
+        """
+        return output.to(mean.dtype) * scale + mean
+
+    def draw(self, output: Tensor, mean: Tensor, scale, deviations, rng) -> np.ndarray:
         """Return data drawn from normal distributions around the reconstruction.
 
         Parameters
@@ -231,7 +247,7 @@ class StandardizedLoss:
         output : Tensor of shape (n_samples, n_features)
             Outputs.
 
-        mean, scale : ndarray of shape (n_features,), float
+        mean, scale : Tensor of shape (n_features,), float
             The mean and the scale by which rows are standardized.
 
         deviations : ndarray of shape (n_features,)
@@ -246,7 +262,8 @@ class StandardizedLoss:
             The draws.
         """
         noise = rng.standard_normal(tuple(output.shape))
-        return self.reconstruction(output, mean, scale) + deviations * noise
+        rows = self.reconstruction(output, mean, scale).numpy()
+        return rows + deviations * noise
 
 
 # The tangent of a link overshoots far from the mean. PCA's reconstruction is multiplied
@@ -305,9 +322,9 @@ class LinkedLoss:
         # Clipped, since rounding can leave the domain.
         return (rows * scale + mean).clamp(*self.domain)
 
-    def reconstruction(self, output: Tensor, mean, scale) -> np.ndarray:
+    def reconstruction(self, output: Tensor, mean: Tensor, scale) -> Tensor:
         """Return data from outputs, of shape (n_samples, n_features)."""
-        return self.link.inverse(output).cpu().numpy().astype(np.float64)
+        return self.link.inverse(output).to(mean.dtype)
 
 
 class CrossEntropy(Part):
@@ -369,11 +386,11 @@ class CrossEntropy(Part):
         """Return the target of the output: the tokens."""
         return rows
 
-    def reconstruction(self, output: Tensor, mean, scale) -> np.ndarray:
+    def reconstruction(self, output: Tensor, mean: Tensor, scale) -> Tensor:
         """Return the most likely tokens, of shape (n_samples, n_steps)."""
         # (n_samples, n_steps, n_tokens)
         logits = output.unflatten(1, (len(mean), -1))
-        return logits.argmax(dim=-1).cpu().numpy().astype(np.float64)
+        return logits.argmax(dim=-1).to(mean.dtype)
 
 
 # Huber's loss is quadratic close to 0, so its unit is that of the squared error.
@@ -381,9 +398,9 @@ LOSSES = {
     "squared_error": StandardizedLoss(squared_error, power=2),
     "absolute_error": StandardizedLoss(absolute_error, power=1),
     "huber": StandardizedLoss(huber, power=2),
-    "log_loss": LinkedLoss(log_loss, LOGIT, domain=(0, 1)),
-    "brier": LinkedLoss(brier, LOGIT, domain=(0, 1)),
-    "poisson": LinkedLoss(poisson, LOG, domain=(0, np.inf), transform=LOG1P),
+    "log_loss": LinkedLoss(log_loss, LOGIT, domain=(0.0, 1.0)),
+    "brier": LinkedLoss(brier, LOGIT, domain=(0.0, 1.0)),
+    "poisson": LinkedLoss(poisson, LOG, domain=(0.0, np.inf), transform=LOG1P),
     "cross_entropy": CrossEntropy(),
 }
 

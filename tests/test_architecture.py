@@ -33,6 +33,7 @@ LAYERS = [
     "_outlier",
     "metrics",
     "displays",
+    "onnx",
     "__init__",
 ]
 FORBIDDEN = {"eval", "exec", "__import__", "importlib", "pickle", "load", "save"}

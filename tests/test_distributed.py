@@ -370,8 +370,9 @@ print(json.dumps(error))
 
 @pytest.mark.slow
 def test_the_script_of_the_guide_runs_with_torchrun(tmp_path):
-    folder = Path(__file__).parents[1] / "docs" / "how_to"
-    page = (folder / "several_processes.rst").read_text()
+    page = (
+        Path(__file__).parents[1] / "docs" / "how_to" / "several_processes.rst"
+    ).read_text()
     script = re.search(r"block:: python\n\n((?: {3}.*\n|\n)+)", page)[1]
     (tmp_path / "script.py").write_text(textwrap.dedent(script))
     X = rows()

@@ -39,7 +39,7 @@ def pairs(name, requires_grad=False):
 
 
 def reconstruction(name, output):
-    return NUMERIC_LOSSES[name].reconstruction(output, 0.0, 1.0)
+    return NUMERIC_LOSSES[name].reconstruction(output, torch.zeros(1), 1.0)
 
 
 def untrained(n_components, **params):
@@ -137,7 +137,7 @@ def test_linearized_outputs_reconstruct_rows_close_to_the_mean(name):
     offset, slope = loss.linearize(mean, scale)
     inputs = np.array([[1e-4, -1e-4, 1e-4]])  # standardized
     output = torch.from_numpy(offset + slope * inputs)
-    data = loss.reconstruction(output, mean, scale)
+    data = loss.reconstruction(output, torch.from_numpy(mean), scale).numpy()
     if loss.transform is not None:
         data, mean = loss.transform.array(data), loss.transform.array(mean)
     assert_allclose((data - mean) / scale, inputs, rtol=1e-3)

@@ -338,6 +338,7 @@ class FilledInputs(nn.Module):
         self.register_buffer("axes", axes)
         self.register_buffer("ridge", torch.ones(n_axes, dtype=torch.float64))
         self.generator: torch.Generator | None = None
+        self.solve: Callable = torch.linalg.solve_ex
 
     def forward(self, x: Tensor) -> Tensor:
         """Return inputs of shape (n_samples, n_features + n_columns)."""
@@ -363,7 +364,7 @@ class FilledInputs(nn.Module):
             gram = (present @ products).unflatten(1, (len(axes), -1))
             gram = gram + torch.diag(self.ridge)
             centered = torch.where(missing, 0.0, x)
-            scores = torch.linalg.solve_ex(gram, centered @ axes.T)[0]
+            scores = self.solve(gram, centered @ axes.T)[0]
             return torch.where(missing, scores @ axes, centered)
 
 

@@ -56,16 +56,17 @@ class ColumnsLoss(nn.Module):
             "booleans": _concatenated(self.groups["logit"]),
             "categories": _padded(self.groups["softmax"]),
             "order": np.argsort(order),
-            "is_linked": self._is_linked(),
-            "units_of_entries": self.units,
+            "is_linked": self._is_linked("logit", "softmax"),
+            "is_softmax": self._is_linked("softmax"),
+            "unit_of_entry": self.units,
         }.items():
             # They follow from the layout, and are not a part of the saved weights.
             self.register_buffer(name, torch.from_numpy(array), persistent=False)
 
-    def _is_linked(self) -> np.ndarray:
+    def _is_linked(self, *links: str) -> np.ndarray:
         is_linked = np.zeros(self.n_features, dtype=bool)
-        is_linked[_concatenated(self.groups["logit"])] = True
-        is_linked[_concatenated(self.groups["softmax"])] = True
+        for link in links:
+            is_linked[_concatenated(self.groups[link])] = True
         return is_linked
 
     def linearize(self, mean: np.ndarray, scale: float, shrinkage: float = 1.0):
@@ -82,12 +83,12 @@ class ColumnsLoss(nn.Module):
         categories = _concatenated(self.groups["softmax"])
         offset[categories] = np.log(p[categories].clip(min=OFFSET_MARGIN))
         slope[categories] = 1 / p[categories].clip(min=SLOPE_MARGIN)
-        is_linked = self._is_linked()
+        is_linked = self._is_linked("logit", "softmax")
         return offset, np.where(is_linked, slope * self.units * shrinkage, slope)
 
     def target(self, rows: Tensor, mean: Tensor, scale: float) -> Tensor:
         """Return numbers as they are, and the indicators that entries stand for."""
-        indicators = (rows + mean) * self.units_of_entries
+        indicators = (rows + mean) * self.unit_of_entry
         return torch.where(self.is_linked, indicators, rows)
 
     def losses(self, output: Tensor, target: Tensor) -> Tensor:
@@ -111,18 +112,25 @@ class ColumnsLoss(nn.Module):
         chosen = (F.pad(output, (0, 1))[:, self.categories] * indicators).sum(dim=2)
         return logits.logsumexp(dim=2) * indicators.sum(dim=2) - chosen
 
-    def reconstruction(self, output: Tensor, mean: np.ndarray, scale) -> np.ndarray:
+    def reconstruction(self, output: Tensor, mean: Tensor, scale) -> Tensor:
         """Return encoded rows, with the most likely level of each category."""
-        output = output.cpu().numpy().astype(np.float64)
-        rows = output + mean
-        booleans = _concatenated(self.groups["logit"])
-        rows[:, booleans] = (output[:, booleans] > 0) / self.units[booleans]
-        for entries in self.groups["softmax"]:
-            likely = output[:, entries].argmax(axis=1)
-            rows[:, entries] = np.eye(len(entries))[likely] / self.units[entries]
-        return rows
+        # Outputs of a model on a GPU may have been moved to the CPU.
+        buffers = self.categories, self.is_linked, self.is_softmax, self.unit_of_entry
+        categories, is_linked, is_softmax, units = (
+            b.to(output.device) for b in buffers
+        )
+        rows = output.to(mean.dtype) + mean
+        indicators = (output > 0).to(mean.dtype)
+        if len(categories):
+            # An entry beyond the last is padding, of probability 0.
+            logits = F.pad(output, (0, 1), value=-torch.inf)[:, categories]
+            # (n_samples, n_categories), the entry of the most likely level
+            likely = categories.gather(1, logits.argmax(dim=2).T).T
+            chosen = torch.zeros_like(rows).scatter(1, likely, 1.0)
+            indicators = torch.where(is_softmax, chosen, indicators)
+        return torch.where(is_linked, indicators / units, rows)
 
-    def draw(self, output: Tensor, mean, scale, deviations, rng) -> np.ndarray:
+    def draw(self, output: Tensor, mean: Tensor, scale, deviations, rng) -> np.ndarray:
         """Return encoded rows, with levels and booleans drawn by their probability.
 
         The parameters are those of `StandardizedLoss.draw`.
@@ -134,10 +142,10 @@ class ColumnsLoss(nn.Module):
         booleans = _concatenated(self.groups["logit"])
         noise[:, booleans] = rng.logistic(size=(len(output), len(booleans)))
         drawn = output + torch.from_numpy(noise).to(output)
-        rows = self.reconstruction(drawn, mean, scale)
-        numbers = self.reconstruction(output, mean, scale)
-        numbers += deviations * rng.standard_normal(shape)
-        return np.where(self._is_linked(), rows, numbers)
+        rows = self.reconstruction(drawn, mean, scale).numpy()
+        numbers = self.reconstruction(output, mean, scale).numpy()
+        numbers = numbers + deviations * rng.standard_normal(shape)
+        return np.where(self._is_linked("logit", "softmax"), rows, numbers)
 
 
 def _concatenated(groups: list) -> np.ndarray:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from numbers import Integral
 
+import numpy as np
 import torch
 from sklearn.base import clone
 from torch import Tensor, nn
@@ -63,6 +64,68 @@ def same_module(module: nn.Module, other: nn.Module) -> bool:
     )
 
 
+def as_bytes(tensor: Tensor) -> np.ndarray:
+    """Return the entries of a tensor on the CPU as an array of bytes."""
+    return tensor.detach().cpu().flatten().view(torch.uint8).numpy()
+
+
+def load_tensor(
+    data: np.ndarray, shape: tuple, dtype: torch.dtype, kind: type, requires_grad: bool
+) -> Tensor:
+    """Return the tensor or parameter that a `StoredTensor` has saved, on the CPU."""
+    tensor = torch.empty(shape, dtype=dtype, device="cpu")
+    as_bytes(tensor)[:] = data  # shares the memory of the tensor
+    if kind is nn.Parameter:
+        return nn.Parameter(tensor, requires_grad)
+    return tensor.requires_grad_(requires_grad)
+
+
+class StoredTensor:
+    """A tensor that is pickled as a NumPy array, and loaded as a tensor.
+
+    The bytes that torch writes differ between equal tensors, so that `joblib.hash`
+    would differ as well.
+
+    Parameters
+    ----------
+    tensor : Tensor
+        A dense tensor or parameter.
+    """
+
+    def __init__(self, tensor: Tensor):
+        self.tensor = tensor
+
+    def __reduce__(self):
+        tensor = self.tensor
+        # Bytes, because NumPy has no bfloat16.
+        data, shape = as_bytes(tensor), tuple(tensor.shape)
+        kind, requires_grad = type(tensor), tensor.requires_grad
+        return load_tensor, (data, shape, tensor.dtype, kind, requires_grad)
+
+
+def tensors_of(module: nn.Module):
+    """Yield the dense parameters, buffers and other tensors of a module."""
+    for layer in module.modules():
+        found = *layer.parameters(recurse=False), *layer.buffers(recurse=False)
+        for value in (*found, *vars(layer).values()):
+            if type(value) in (Tensor, nn.Parameter) and value.layout == torch.strided:
+                yield value
+
+
+def with_stored_tensors(modules: list[nn.Module]) -> list[nn.Module]:
+    """Return copies of modules that hold a `StoredTensor` in place of each tensor.
+
+    A tensor that is shared is replaced by one object, and is shared when it is loaded.
+    """
+    # A copy of an object in `memo` is the object stored there.
+    memo = {
+        id(tensor): StoredTensor(tensor)
+        for module in modules
+        for tensor in tensors_of(module)
+    }
+    return copy.deepcopy(modules, memo)
+
+
 class Modules(Network):
     """An encoder and a decoder of your own, trained from their present weights.
 
@@ -97,6 +160,10 @@ class Modules(Network):
     that do not require a gradient are never changed.
 
     Weights that both modules share stay shared in the copies.
+
+    When the part is pickled, its tensors are stored as NumPy arrays, and are loaded on
+    the CPU. Modules with equal layers and weights have the same `joblib.hash`, so that
+    a pipeline with `memory` does not fit them again.
 
     Examples
     --------
@@ -181,6 +248,24 @@ class Modules(Network):
         device = torch.get_default_device()
         encoder, decoder = (module.to(device) for module in self._copies())
         return Reshaped(encoder, shape, codes), Reshaped(decoder, codes, shape)
+
+    def __copy__(self):
+        copied = type(self).__new__(type(self))
+        copied.__dict__.update(vars(self))
+        return copied
+
+    def __getstate__(self):
+        state = super().__getstate__().copy()
+        # Before validation a parameter may be anything.
+        modules = {k: v for k, v in state.items() if isinstance(v, nn.Module)}
+        stored = with_stored_tensors(list(modules.values()))
+        state |= dict(zip(modules, stored, strict=True))
+        # For `joblib.hash`, which ignores the order of the layers.
+        state["_layers"] = [[n for n, _ in m.named_modules()] for m in stored]
+        return state
+
+    def __setstate__(self, state):
+        super().__setstate__({k: v for k, v in state.items() if k != "_layers"})
 
     def _copies(self):
         # In one call, so that weights which both share are copied once.

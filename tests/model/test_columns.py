@@ -91,7 +91,8 @@ def test_only_slopes_of_logits_are_shrunk():
 def test_the_reconstruction_of_targets_is_the_row():
     output = target_of(ROWS).clone()
     output[:, LOSS.is_linked] = 20 * output[:, LOSS.is_linked] - 10
-    assert_allclose(LOSS.reconstruction(output, MEAN, 1.0), ROWS, atol=1e-12)
+    rows = LOSS.reconstruction(output, torch.from_numpy(MEAN), 1.0)
+    assert_allclose(rows, ROWS, atol=1e-12)
 
 
 def test_missing_values_have_no_loss_and_no_gradient():

@@ -1,0 +1,153 @@
+"""Outlier detectors and imputers as PyTorch modules, from which ONNX is written."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from skae._imputer import AutoencoderImputer
+from skae._outlier import CODE_WEIGHT, AutoencoderOutlierDetector
+from skae.model._exported import ExportedAutoencoder
+
+
+class ImputedRows(nn.Module):
+    """Rows with predictions in place of missing values, as the imputer returns them.
+
+    Parameters
+    ----------
+    imputer : AutoencoderImputer
+        A fitted imputer of numbers.
+    """
+
+    def __init__(self, imputer: AutoencoderImputer):
+        super().__init__()
+        check_imputer(imputer)
+        self.missing_value = imputer.missing_values
+        self.autoencoder = imputer.autoencoder_.to_torch_module()
+        empty = imputer.empty_
+        # The positions of columns, and of the filled ones that `transform` returns.
+        kept = np.arange(len(empty)) if imputer.keep_empty_features else ~empty
+        indicated = imputer.indicated_ if imputer.add_indicator else np.empty(0, int)
+        for name, positions in {
+            "present": np.flatnonzero(~empty),
+            "kept": np.arange(len(empty))[kept],
+            "indicated": indicated,
+        }.items():
+            self.register_buffer(name, torch.from_numpy(positions))
+        # Empty columns are filled with zeros.
+        spread = np.eye(len(empty))[~empty]
+        for name, array in {
+            "spread": spread,
+            "mean": imputer.scaler_.mean_,
+            "scale": imputer.scaler_.scale_,
+        }.items():
+            self.register_buffer(name, torch.from_numpy(array))
+
+    def forward(self, X: Tensor) -> Tensor:
+        """Return rows of shape (n_samples, n_features_out)."""
+        rows = X.to(self.mean.dtype)
+        is_nan = np.isnan(self.missing_value)
+        missing = rows.isnan() if is_nan else rows == self.missing_value
+        standardized = (rows[:, self.present] - self.mean) / self.scale
+        hidden = missing[:, self.present]
+        # A row without values is filled with the means.
+        is_read = hidden & ~hidden.all(dim=1, keepdim=True)
+        standardized = torch.where(hidden, 0.0, standardized)
+        read = torch.where(is_read, torch.nan, standardized)
+        filled = torch.where(is_read, self.autoencoder(read), standardized)
+        predicted = (filled * self.scale + self.mean) @ self.spread
+        filled = torch.where(missing, predicted, rows)[:, self.kept]
+        indicators = missing[:, self.indicated].to(rows.dtype)
+        return torch.cat([filled, indicators], dim=1).to(X.dtype)
+
+
+def check_imputer(imputer: AutoencoderImputer) -> None:
+    """Raise ValueError for an imputer that a module cannot represent."""
+    if imputer.sample_posterior:
+        raise ValueError(
+            "Got an imputer with sample_posterior=True, but exported models draw no "
+            "random numbers. Set sample_posterior=False."
+        )
+    if imputer.scaler_ is None:
+        raise ValueError(
+            "Got an imputer of a table of mixed columns, or of columns without values, "
+            "but only imputers of numbers are exported. Encode the columns as numbers "
+            "before, and remove empty ones."
+        )
+
+
+class OutlierScores(nn.Module):
+    """Decision function of a detector: the score of each row less the threshold.
+
+    Parameters
+    ----------
+    detector : AutoencoderOutlierDetector
+        A fitted detector.
+    """
+
+    def __init__(self, detector: AutoencoderOutlierDetector):
+        super().__init__()
+        members = [a.to_torch_module() for a in detector.estimators_]
+        self.members = nn.ModuleList(members)
+        scaler, self.offset = detector.scaler_, detector.offset_
+        self.has_scaler = scaler is not None
+        if self.has_scaler:
+            scale = torch.from_numpy(scaler.scale_)
+            mean = scaler.mean_ if scaler.with_mean else np.zeros_like(scaler.scale_)
+            self.register_buffer("mean", torch.from_numpy(mean))
+            self.register_buffer("scale", scale)
+        self.units = nn.ModuleList(ScoreUnits(*unit) for unit in detector._units)
+
+    def forward(self, X: Tensor) -> Tensor:
+        """Return the decision function, of shape (n_samples, 1)."""
+        rows = (X.double() - self.mean) / self.scale if self.has_scaler else X
+        pairs = zip(self.members, self.units, strict=True)
+        parts = [units(*errors_and_codes(member, rows)) for member, units in pairs]
+        # (2, n_samples)
+        reconstruction, code = torch.stack(parts).mean(dim=0)
+        code = code + np.log(CODE_WEIGHT)
+        # logaddexp, for which ONNX has no operator
+        larger, difference = torch.maximum(reconstruction, code), reconstruction - code
+        scores = -larger - torch.log1p(torch.exp(-difference.abs()))
+        scores = scores.unsqueeze(1) - self.offset
+        return scores.to(X.dtype) if X.is_floating_point() else scores.float()
+
+
+class ScoreUnits(nn.Module):
+    """The parts of the score by one autoencoder, in the units of the training rows.
+
+    Parameters
+    ----------
+    mean_error : ndarray of shape (n_columns,)
+        The mean error of each column.
+
+    mean_code : ndarray of shape (n_components,)
+        The mean code.
+
+    whitening : ndarray of shape (n_components, n_components)
+        A matrix by which centered codes have unit covariance.
+    """
+
+    def __init__(self, mean_error, mean_code, whitening):
+        super().__init__()
+        arrays = {"error": mean_error, "code": mean_code, "whitening": whitening}
+        for name, array in arrays.items():
+            self.register_buffer(name, torch.from_numpy(array))
+
+    def forward(self, errors: Tensor, codes: Tensor) -> Tensor:
+        """Return the parts, of shape (2, n_samples)."""
+        # A missing value has the score of the mean error.
+        ratios = torch.where(errors.isnan(), 1.0, errors / self.error)
+        whitened = (codes - self.code) @ self.whitening
+        parts = torch.log1p(ratios), torch.log1p(whitened.square())
+        return torch.stack([part.mean(dim=1) for part in parts])
+
+
+def errors_and_codes(exported: ExportedAutoencoder, X: Tensor):
+    """Return the errors of columns in the unit of the data, and codes, in float64."""
+    model, rows = exported.model, exported.flat_rows(X)
+    x = exported.standardize(rows)
+    codes = model.encode(x)
+    target = model.loss.target(x, exported.mean.to(x.dtype), exported.scale.to(x.dtype))
+    losses = model.adapter.losses(model.decode(codes), target)
+    errors = losses.double() * exported.scale**model.loss.power
+    return errors, exported.rows.append_lengths(codes.double(), rows)
