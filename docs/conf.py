@@ -1,5 +1,7 @@
 """Configuration of Sphinx, which builds the documentation."""
 
+# sphinx-gallery imports IterativeImputer to link it, also if examples are not run.
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sphinx_gallery.sorting import ExplicitOrder
 
 from skae import __version__
