@@ -13,6 +13,7 @@ copyright = "the skae developers"
 version = release = __version__
 
 extensions = [
+    "matplotlib.sphinxext.plot_directive",
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
@@ -26,6 +27,12 @@ root_doc = "index"
 autosummary_generate = True
 autodoc_default_options = {"member-order": "bysource"}
 numpydoc_show_class_members = False
+
+# The code of a figure is a doctest as well, and is shown above it.
+plot_include_source = True
+plot_html_show_source_link = False
+plot_html_show_formats = False
+plot_formats = [("png", 90)]
 
 html_theme = "pydata_sphinx_theme"
 html_title = f"skae {version}"
