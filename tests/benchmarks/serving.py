@@ -51,8 +51,9 @@ def as_torch_module(model: AutoencoderTransformer, part: str) -> Callable:
 def in_onnx_runtime(model: AutoencoderTransformer, X: np.ndarray) -> Callable:
     """Return a function of arrays that encodes them in ONNX Runtime, in float32."""
     import onnxruntime
-    import skae.onnx
     import skl2onnx
+
+    import skae.onnx
 
     skae.onnx.register()
     exported = skl2onnx.to_onnx(model, X[:1].astype(np.float32))
