@@ -64,7 +64,7 @@ class Codec:
         """Return rows in the shape that `fit` saw, in the float type of the codes."""
         k = self.n_components - self.layout.n_lengths
         # (n_samples, k) and (n_samples, n_lengths)
-        components, lengths = np.split(codes, [k], axis=1)
+        components, lengths = codes[:, :k], codes[:, k:]
         dtype = self.layout.cast(np.empty(0), codes.dtype).dtype
         rows = np.empty((len(codes), self.layout.n_features), dtype)
         for block, decoded in self.decode_blocks(components):

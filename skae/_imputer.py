@@ -25,7 +25,8 @@ from skae.data._frames import (
     is_frame,
     is_missing,
 )
-from skae.data._validation import check_in_memory, named
+from skae.data._namespaces import fits_like_input, returns_like_input
+from skae.data._validation import as_array, check_in_memory, named
 from skae.regularizers._variational import Variational
 
 HIDDEN_IN_FIT = 0.2  # share of the values, if none is missing in `fit`
@@ -160,6 +161,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         self.max_iter = max_iter
         self.random_state = random_state
 
+    @fits_like_input()
     @restore_attributes
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None):
@@ -271,6 +273,7 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         gaps = np.where(hidden, np.nan, rows)
         self.autoencoder_.fit(gaps, X_clean=rows)
 
+    @returns_like_input
     def transform(self, X):
         """Return rows without missing values.
 
@@ -346,6 +349,8 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
                     "columns other than numbers. Replace them with NaN before."
                 )
             return X
+        with named("X"):
+            X = as_array(X)
         rows = validate_data(
             self,
             X,

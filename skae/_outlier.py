@@ -38,6 +38,7 @@ from skae.data._frames import (
 )
 from skae.data._layout import IncompleteLayout, contains_nan
 from skae.data._missing import weighted_nanmean
+from skae.data._namespaces import fits_like_input, returns_like_input
 from skae.data._rows import check_magnitude
 from skae.data._validation import (
     as_array,
@@ -48,6 +49,7 @@ from skae.data._validation import (
     feature_names,
     is_table,
     named,
+    raw_weights,
     validate_weights,
 )
 from skae.losses import StandardizedLoss, as_loss
@@ -191,6 +193,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
         self.contamination = contamination
         self.random_state = random_state
 
+    @fits_like_input()
     @restore_attributes
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None, *, sample_weight=None):
@@ -276,6 +279,8 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
                 layout.check_columns(rows, feature_names(self))
         # Sparse matrices remain sparse.
         scaler = StandardScaler(with_mean=not sparse.issparse(rows))
+        if sample_weight is not None:
+            sample_weight = raw_weights(rows, sample_weight)
         self.scaler_ = scaler.fit(rows, sample_weight=sample_weight)
         return self._scaled(rows)
 
@@ -348,6 +353,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
         percentage = 100.0 * self.contamination
         return float(weighted_percentile(scores, weight, percentage, average=True))
 
+    @returns_like_input
     def predict(self, X):
         """Return 1 for inliers and -1 for outliers.
 
@@ -364,6 +370,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
         """
         return np.where(self.decision_function(X) < 0, -1, 1)
 
+    @returns_like_input
     def decision_function(self, X):
         """Return `score_samples(X) - offset_`, negative for outliers.
 
@@ -380,6 +387,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
         """
         return self.score_samples(X) - self.offset_
 
+    @returns_like_input
     def score_samples(self, X):
         """Return the score of each row. Lower is more abnormal.
 
@@ -399,6 +407,7 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
         members = zip(self.estimators_, self._units, strict=True)
         return combine([row_parts(*errors_and_codes(a, rows), u) for a, u in members])
 
+    @returns_like_input
     def feature_scores(self, X):
         """Return the contribution of each column to the score; higher is more abnormal.
 

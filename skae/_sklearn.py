@@ -3,8 +3,16 @@
 Releases of scikit-learn may change them without notice, so they are imported here only.
 """
 
+from sklearn._config import config_context, get_config
 from sklearn.base import _fit_context as fit_context
+from sklearn.externals.array_api_compat import array_namespace, is_array_api_obj
 from sklearn.utils import _safe_indexing as safe_indexing
+from sklearn.utils._array_api import _convert_to_numpy as convert_to_numpy
+from sklearn.utils._array_api import (
+    check_same_namespace,
+    get_namespace_and_device,
+    move_to,
+)
 from sklearn.utils._dataframe import is_pandas_df, is_pandas_df_or_series, is_polars_df
 from sklearn.utils._param_validation import (
     HasMethods,
@@ -51,13 +59,21 @@ __all__ = [
     "InvalidParameterError",
     "RealNotInt",
     "StrOptions",
+    "array_namespace",
     "check_feature_names_in",
+    "check_same_namespace",
     "check_sample_weight",
+    "config_context",
+    "convert_to_numpy",
     "fit_context",
+    "get_config",
+    "get_namespace_and_device",
     "get_output_config",
+    "is_array_api_obj",
     "is_pandas_df",
     "is_pandas_df_or_series",
     "is_polars_df",
+    "move_to",
     "safe_indexing",
     "validate_parameter_constraints",
     "weighted_percentile",

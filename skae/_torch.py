@@ -43,11 +43,14 @@ def isolated_torch(n_threads: int | None = 1):
         torch.set_num_threads(n_threads)
     try:
         with ExitStack() as stack:
-            stack.enter_context(torch.inference_mode(False))
-            stack.enter_context(torch.no_grad())
+            # Entering a mode takes microseconds, which matter for a single row.
+            if torch.is_inference_mode_enabled():
+                stack.enter_context(torch.inference_mode(False))
             for device in filter(torch.is_autocast_enabled, AUTOCAST_DEVICES):
                 stack.enter_context(torch.autocast(device, enabled=False))
-            yield n_available
+            # Last, since disabling inference mode enables gradients.
+            with torch.no_grad():
+                yield n_available
     finally:
         if n_threads != before:
             torch.set_num_threads(before)

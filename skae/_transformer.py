@@ -33,6 +33,7 @@ from skae._sklearn import (
     RealNotInt,
     StrOptions,
     check_feature_names_in,
+    config_context,
     fit_context,
     get_output_config,
     validate_parameter_constraints,
@@ -41,6 +42,12 @@ from skae._torch import draw_seed, isolated_torch
 from skae._version import __version__
 from skae.compression._compress import compress, decompress
 from skae.data._frames import fill_missing, index_of, is_frame
+from skae.data._namespaces import (
+    fits_like_input,
+    like,
+    returns_like_input,
+    to_numpy,
+)
 from skae.data._rows import cast_rows
 from skae.data._validation import (
     as_array,
@@ -56,6 +63,7 @@ from skae.losses import CrossEntropy, as_loss
 from skae.model._config import PART_CONSTRAINTS, to_arrays
 from skae.model._exported import EXPORTED
 from skae.model._state import (
+    ARRAYS,
     SAVED,
     check_names,
     fitted_state,
@@ -400,6 +408,9 @@ class AutoencoderTransformer(
 
     Notes
     -----
+    With scikit-learn's option `array_api_dispatch`, results are in the namespace and on
+    the device of X; see :ref:`array_api`.
+
     Ctrl-C ends `fit` with KeyboardInterrupt and leaves the best model so far. After any
     other error the estimator is as it was before.
 
@@ -528,6 +539,7 @@ class AutoencoderTransformer(
         self.random_state = random_state
         self.verbose = verbose
 
+    @fits_like_input(*ARRAYS)
     @restore_on_error
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, *, sample_weight=None, X_val=None, X_clean=None):
@@ -595,6 +607,7 @@ class AutoencoderTransformer(
         )
         return self
 
+    @fits_like_input(*ARRAYS)
     @restore_on_error
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None, *, sample_weight=None, X_clean=None):
@@ -646,7 +659,8 @@ class AutoencoderTransformer(
             callbacks.call_on_fit_task_begin(estimator=self, X=X, y=X)
             if continues:
                 run = self._resume(data, params)
-                run.earlier = {name: vars(self)[name] for name in SUMMARIES}
+                earlier = vars(self) | {name: self._array(name) for name in ARRAYS}
+                run.earlier = {name: earlier[name] for name in SUMMARIES}
             else:
                 check_rows_differ(data)
                 run = start_at_pca(data, params)
@@ -767,6 +781,7 @@ class AutoencoderTransformer(
         attributes |= result.params.group.object_from_first(shared)
         self.__dict__.update(attributes, **metadata)
 
+    @returns_like_input
     @isolated_torch(n_threads=None)
     def transform(self, X, out=None):
         """Encode rows.
@@ -790,7 +805,7 @@ class AutoencoderTransformer(
             them further. For sequences of different lengths the last
             column is the length, as a share of the number of steps in X.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "module_")
         rows = validate_rows(self, X)
         expected = rows.shape[0], self.n_components_
         if out is not None and getattr(out, "shape", None) != expected:
@@ -799,10 +814,13 @@ class AutoencoderTransformer(
                 f"array of shape {expected}, with a row for each row of X and a column "
                 "for each component."
             )
-        if out is not None and out.dtype.kind != "f":
-            raise ValueError(f"Got out of type {out.dtype}, but codes are floats.")
+        if out is not None and getattr(out.dtype, "kind", None) != "f":
+            raise ValueError(
+                f"Got out of type {out.dtype}, but codes are floats of NumPy."
+            )
         return self._codec.encode(rows, out)
 
+    @returns_like_input
     @isolated_torch(n_threads=None)
     def inverse_transform(self, X):
         """Decode codes.
@@ -820,10 +838,11 @@ class AutoencoderTransformer(
             are returned as data frames of the types that `fit` saw, with the index of
             X; other rows as data frames if `set_output` requests it.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "module_")
         codes = validate_codes(X, self.n_components_)
         return self._in_container(self._codec.decode(codes), index_of(X))
 
+    @returns_like_input
     @isolated_torch(n_threads=None)
     def score(self, X, y=None, sample_weight=None):
         """Return the share of variance, or of the loss's deviance, that is explained.
@@ -856,6 +875,7 @@ class AutoencoderTransformer(
         loss, null_loss = self._codec.total_losses(X, weight)
         return float(loss == 0) if null_loss == 0 else float(1 - loss / null_loss)
 
+    @returns_like_input
     @isolated_torch(n_threads=None)
     def reconstruction_error(self, X, per_feature=False):
         """Return the loss between rows and their reconstructions.
@@ -899,6 +919,7 @@ class AutoencoderTransformer(
         errors = np.minimum(errors, np.finfo(np.float64).max)
         return self._framed(errors, index) if per_feature else errors
 
+    @returns_like_input
     @isolated_torch(n_threads=None)
     def impute(self, X):
         """Return rows with reconstructions in place of missing values.
@@ -1009,9 +1030,9 @@ class AutoencoderTransformer(
         check_is_fitted(self)
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         seed, regularizer = draw_seed(random_state), self.module_.regularizer
-        codes = sample_codes(
-            regularizer, self._codes, self._lengths, n_samples, seed, self._seed
-        )
+        learned = self._array("_codes"), self._array("_lengths")
+        with config_context(array_api_dispatch=False):
+            codes = sample_codes(regularizer, *learned, n_samples, seed, self._seed)
         return self._decode_like_training_rows(codes)
 
     @isolated_torch(n_threads=None)
@@ -1057,7 +1078,7 @@ class AutoencoderTransformer(
         """Return decoded codes in the float type and container of the training rows."""
         # (n_samples, *shape)
         rows = self._codec.decode(cast_rows(codes, self._dtype))
-        return self._in_container(rows, container=self._container)
+        return like(self._in_container(rows, container=self._container), self.mean_)
 
     def _in_container(self, rows, index=None, container="default"):
         """Return decoded rows as a data frame, if one is expected.
@@ -1081,6 +1102,7 @@ class AutoencoderTransformer(
             frame.index = index
         return frame
 
+    @returns_like_input
     @isolated_torch(n_threads=None)
     def compress(self, X, *, added_error=0.01, max_error=None):
         """Compress rows to bytes by quantizing their codes.
@@ -1195,7 +1217,8 @@ class AutoencoderTransformer(
                 "`compress` returns."
             )
         rows = decompress(self._codec, bytes(data), max_bytes)
-        return rows if self._config.layout.is_table else self._framed(rows)
+        rows = rows if self._config.layout.is_table else self._framed(rows)
+        return like(rows, self.mean_)
 
     @isolated_torch(n_threads=None)
     def to_torch_module(self, part="both"):
@@ -1238,7 +1261,9 @@ class AutoencoderTransformer(
         validate_parameter_constraints(EXPORT_CONSTRAINTS, params, "to_torch_module")
         check_is_fitted(self)
         model = self._config.load(to_arrays(self.module_))
-        return EXPORTED[part](model, self._config.layout, self.mean_, self.scale_)
+        return EXPORTED[part](
+            model, self._config.layout, self._array("mean_"), self.scale_
+        )
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the components: "ae0", "ae1", ...
@@ -1264,8 +1289,16 @@ class AutoencoderTransformer(
     @property
     def _codec(self):
         """The fitted model without scikit-learn."""
-        layout = self._config.layout
-        return Codec(self.module_, layout, self.mean_, self.scale_, self.n_components_)
+        layout, mean = self._config.layout, self._array("mean_")
+        return Codec(self.module_, layout, mean, self.scale_, self.n_components_)
+
+    def _array(self, name):
+        """Return a fitted array as a NumPy array.
+
+        It may be on a device without float64, where it is in float32.
+        """
+        dtype = self._config.dtype if name in ("_codes", "_lengths") else np.float64
+        return np.asarray(to_numpy(vars(self)[name]), dtype)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -1274,6 +1307,7 @@ class AutoencoderTransformer(
         # Networks of images and sequences do not accept missing values.
         tags.input_tags.allow_nan = getattr(self.network, "time_axis", None) is None
         tags.input_tags.categorical = True
+        tags.array_api_support = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32", "float16"]
         return tags
 
@@ -1296,6 +1330,7 @@ class AutoencoderTransformer(
         for name in ("_run", "_run_params"):
             state.pop(name, None)
         if "module_" in state:
+            state |= {name: self._array(name) for name in ARRAYS}
             state["module_"] = to_arrays(self.module_)
             state["_config"] = self._config.to_state()
             state["_skae_version"] = __version__

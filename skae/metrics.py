@@ -8,6 +8,7 @@ from sklearn.model_selection import check_cv
 from sklearn.utils.parallel import Parallel, delayed
 
 from skae._sklearn import safe_indexing
+from skae.data._namespaces import like, to_numpy
 from skae.data._validation import as_array
 
 
@@ -127,8 +128,8 @@ def cross_val_reconstruction_error(estimator, X, *, groups=None, cv=None, n_jobs
 
     folds = Parallel(n_jobs=n_jobs)(delayed(errors_of_fold)(*s) for s in splits)
     errors = np.empty(n_samples)
-    errors[tests] = np.concatenate(folds)
-    return errors
+    errors[tests] = np.concatenate([to_numpy(fold) for fold in folds])
+    return like(errors, X)
 
 
 def as_floats(X: np.ndarray) -> np.ndarray:

@@ -93,11 +93,12 @@ def assert_results_are_equal(name, parts):
     for part in parts:
         rows, expected = results[part]
         rows = single_precision(rows)
-        (result,) = run(skae.onnx.to_onnx(model, part), rows)
+        proto = skae.onnx.to_onnx(model, part)
+        (result,) = run(proto, rows)
         scale = max(1.0, np.nanmax(np.abs(expected)))
         assert_allclose(result, expected, atol=1e-5 * scale)
         assert_array_equal(result.shape, expected.shape)
-        (one,) = run(skae.onnx.to_onnx(model, part), rows[:1])
+        (one,) = run(proto, rows[:1])
         assert_allclose(one, expected[:1], atol=1e-5 * scale)
 
 
@@ -295,7 +296,8 @@ def test_outlier_detectors_of_tables_have_equal_labels(missing):
     proto = to_onnx(detector, initial_types=types)
     labels, scores = run(proto, feeds_of(frame))
     assert_array_equal(labels, detector.predict(frame))
-    assert_allclose(scores.ravel(), detector.decision_function(frame), atol=1e-5)
+    # Small errors are divided by smaller means.
+    assert_allclose(scores.ravel(), detector.decision_function(frame), atol=1e-4)
 
 
 def incomplete():

@@ -155,6 +155,29 @@ def test_the_modes_of_the_caller_are_left_inside(mode):
         assert not torch.is_grad_enabled()
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_the_modes_of_the_caller_are_restored(mode):
+    def modes():
+        return torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+
+    with mode():
+        before = modes()
+        with isolated_torch():
+            pass
+        assert modes() == before
+
+
+def test_modes_that_are_not_enabled_are_not_entered(monkeypatch):
+    def entered(*args, **kwargs):
+        raise AssertionError("Only gradients are to be disabled.")
+
+    monkeypatch.setattr(torch, "inference_mode", entered)
+    monkeypatch.setattr(torch, "autocast", entered)
+    with isolated_torch():
+        assert not torch.is_grad_enabled()
+    assert torch.is_grad_enabled()
+
+
 def test_a_seed_is_drawn_from_a_random_state_once():
     assert draw_seed(3) == draw_seed(3) != draw_seed(4)
     state = check_random_state(0)

@@ -741,7 +741,7 @@ def contains_nan(X) -> bool:
     if isinstance(X, Source):
         return X.has_nan
     values = X.data if sparse.issparse(X) else X
-    return values.size > 0 and bool(np.isnan(values.min()))
+    return values.size > 0 and math.isnan(values.min())
 
 
 def _are_integers(rows) -> bool:

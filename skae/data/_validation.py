@@ -4,6 +4,7 @@ Nothing below the public methods validates its input again.
 """
 
 import copy
+import math
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils import check_array
+from sklearn.utils import assert_all_finite, check_array
 from sklearn.utils.validation import validate_data
 
 from skae._sklearn import (
@@ -31,6 +32,7 @@ from skae.data._frames import (
     read_columns,
 )
 from skae.data._layout import ColumnsLayout, Layout, contains_nan, infer_layout
+from skae.data._namespaces import to_numpy
 from skae.data._rows import (
     HELD_DTYPES,
     ROW_DTYPES,
@@ -49,7 +51,6 @@ MATRIX_CHECKS = {
 MAX_BATCH_PARTS = 3  # of a data loader; a longer list is one of rows
 NUMBER_KINDS, TEXT_KINDS = "biuf", "OSUT"
 TIMES = {"M": ("dates", "(dates - dates.min())"), "m": ("time differences", "values")}
-FLOATS = ("torch.float64", "torch.float32", "torch.float16")  # that numpy has as well
 DOMAIN_TOLERANCE = 1e-6  # for the rounding of a scaler; losses clip to the domain
 
 
@@ -403,7 +404,10 @@ def validate_codes(X, n_components: int) -> np.ndarray:
         # Codes have no feature names to compare, so not by `validate_data`.
         codes = as_array(X)
         check_numbers(codes)
-        codes = check_array(codes, dtype=ROW_DTYPES)
+        if needs_conversion(codes, ROW_DTYPES):
+            codes = check_array(codes, dtype=ROW_DTYPES)
+        else:
+            assert_all_finite(codes)
         if codes.shape[1] != n_components:
             raise ValueError(
                 f"X has {codes.shape[1]} columns, but expected codes with "
@@ -450,12 +454,26 @@ def named(name: str):
 def validate_matrix(estimator, X, *, reset: bool):
     """Return flat rows, and set or check the number and names of the features."""
     if not isinstance(X, Source):
-        return validate_data(estimator, X, reset=reset, **MATRIX_CHECKS)
+        if needs_conversion(X, HELD_DTYPES):
+            return validate_data(estimator, X, reset=reset, **MATRIX_CHECKS)
+        assert_all_finite(X, allow_nan=True, input_name="X")
+        return validate_data(estimator, X, reset=reset, skip_check_array=True)
     # The blocks have been validated. Of flat ones, the first has the names.
     first = unpacked(X.first)
     first = first if is_frame(first) else np.empty((1, X.shape[1]))
     validate_data(estimator, first, reset=reset, skip_check_array=True)
     return X if np.prod(X.shape) > MAX_HELD_ENTRIES else X[:]
+
+
+def needs_conversion(X, dtypes) -> bool:
+    """Return whether scikit-learn's `check_array` would not return X itself.
+
+    For other arrays it only tests whether the entries are finite. `assert_all_finite`
+    does the same in a fourth of the time, which matters for a single row.
+    """
+    return (
+        type(X) is not np.ndarray or X.ndim != 2 or X.size == 0 or X.dtype not in dtypes
+    )
 
 
 def unpacked(block):
@@ -505,9 +523,9 @@ def flatten(X):
 
 
 def as_array(X):
-    """Return lists and tensors as arrays, and X unchanged if it is a matrix."""
-    if hasattr(X, "detach"):
-        return array_of_tensor(X)
+    """Return lists, tensors and others as arrays, and X unchanged if it is a matrix."""
+    if hasattr(X, "__array_namespace__") or hasattr(X, "detach"):
+        return to_numpy(X)
     check_container(X)
     # np.asarray would copy DataFrames.
     if hasattr(X, "shape"):
@@ -533,18 +551,6 @@ def check_in_memory(X) -> None:
             f"Got {what}, but expected rows in memory. Pass an array, or one block of "
             "rows at a time."
         )
-
-
-def array_of_tensor(X) -> np.ndarray:
-    """Return the values of a torch tensor, from any device and without gradients."""
-    try:
-        if X.is_floating_point() and str(X.dtype) not in FLOATS:
-            X = X.float()  # such as bfloat16, which numpy does not have
-        return X.numpy(force=True)
-    except (TypeError, RuntimeError) as error:
-        raise TypeError(
-            f"The tensor cannot be converted to an array: {error}"
-        ) from error
 
 
 def check_numbers(X, name: str = "X") -> None:
@@ -704,7 +710,7 @@ def raw_weights(X, sample_weight) -> np.ndarray:
 def check_domain(X, loss) -> None:
     """Raise ValueError if X has values for which the loss is not defined."""
     lowest, highest = loss.domain
-    if np.isinf([lowest, highest]).all():
+    if math.isinf(lowest) and math.isinf(highest):
         return
     low, high = extremes(X)
     if low < lowest - DOMAIN_TOLERANCE or high > highest + DOMAIN_TOLERANCE:

@@ -201,7 +201,8 @@ def errors_of(estimator, X, rows, reconstructions) -> tuple[np.ndarray, str]:
     Transformers without `reconstruction_error` have the mean squared error.
     """
     if hasattr(estimator, "reconstruction_error"):
-        return estimator.reconstruction_error(X), name_of_loss(estimator)
+        errors = as_dense(estimator.reconstruction_error(X))
+        return errors, name_of_loss(estimator)
     return mean_squared_errors(rows, reconstructions), "squared error"
 
 

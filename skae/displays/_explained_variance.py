@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.metrics import r2_score
 
+from skae.data._namespaces import like
 from skae.displays._base import (
     BLUE,
     ORANGE,
@@ -120,7 +121,7 @@ class ExplainedVarianceDisplay:
         check_transformer(estimator)
         check_no_blocks(X)
         rows = rows_with_variance(last_step(estimator), X)
-        codes = np.asarray(estimator.transform(X))
+        codes = estimator.transform(X)
         k = codes.shape[1]
         sizes = np.arange(1, k + 1) if is_ordered(last_step(estimator)) else [k]
         explained = [
@@ -202,8 +203,9 @@ def is_ordered(estimator) -> bool:
 
 def explained_by(estimator, codes, rows: np.ndarray, n_kept: int) -> float:
     """Return the share of variance explained by first components, others at zero."""
-    truncated = codes * (np.arange(codes.shape[1]) < n_kept)
-    back = as_floats(as_dense(estimator.inverse_transform(truncated)))
+    truncated = as_dense(codes) * (np.arange(codes.shape[1]) < n_kept)
+    back = estimator.inverse_transform(like(truncated, codes))
+    back = as_floats(as_dense(back))
     return float(r2_score(rows, back, multioutput="variance_weighted"))
 
 

@@ -115,7 +115,7 @@ class OutlierDisplay:
         import_pyplot(name_of(cls, "from_estimator"))
         check_is_fitted(estimator)
         check_is_detector(estimator)
-        scores = np.asarray(estimator.score_samples(X))
+        scores = as_dense(estimator.score_samples(X))
         feature_scores = names = None
         if hasattr(estimator, "feature_scores"):
             feature_scores = as_dense(estimator.feature_scores(X))
@@ -255,7 +255,7 @@ def threshold_of(estimator, X, scores: np.ndarray) -> float:
     """
     offset = getattr(last_step(estimator), "offset_", None)
     if offset is None:
-        offset = scores - np.asarray(estimator.decision_function(X))
+        offset = scores - as_dense(estimator.decision_function(X))
     # OneClassSVM has an array of one value.
     return float(np.ravel(offset)[0])
 

@@ -5,6 +5,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.utils import check_scalar
 
+from skae.data._namespaces import like
 from skae.displays._base import (
     as_images,
     as_lines,
@@ -160,7 +161,8 @@ class TraversalDisplay:
         check_scalar(n_steps, "n_steps", Integral, min_val=2)
         check_transformer(estimator)
         check_no_blocks(X)
-        rows, codes = as_numbers(X), as_dense(estimator.transform(X))
+        rows, given = as_numbers(X), estimator.transform(X)
+        codes = as_dense(given)
         shape_of_images(rows, image_shape)
         k = codes.shape[1]
         if components is None:
@@ -169,7 +171,7 @@ class TraversalDisplay:
         quantiles = np.linspace(*QUANTILES, n_steps)
         values = np.quantile(codes[:, components], quantiles, axis=0).T
         steps = codes_along(codes.mean(axis=0), components, values)
-        decoded = as_numbers(estimator.inverse_transform(steps))
+        decoded = as_numbers(estimator.inverse_transform(like(steps, given)))
         center, spread = moments(rows)
         display = cls(
             decoded=decoded.reshape(len(components), n_steps, *decoded.shape[1:]),

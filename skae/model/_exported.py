@@ -104,6 +104,11 @@ class TableRows(Rows):
     ----------
     layout : ColumnsLayout
         The layout of a row.
+
+    Attributes
+    ----------
+    levels : dict
+        The levels of each column of categories, by its name.
     """
 
     def __init__(self, layout: ColumnsLayout):
@@ -114,6 +119,11 @@ class TableRows(Rows):
                     f"Column {column.name!r} contains dates or times, which tensors "
                     "cannot hold. Convert them to numbers before `fit`, such as days."
                 )
+        self.levels = {
+            column.name: list(column.levels)
+            for column in layout.columns
+            if isinstance(column, CategoryColumn)
+        }
         self.columns = nn.ModuleList(
             COLUMN_ENCODERS[type(column)](column) for column in layout.columns
         )

@@ -56,12 +56,14 @@ class FullyConnected(nn.Module):
         with torch.no_grad():
             self.output.weight *= 0.5**0.5
         self.activation = ACTIVATIONS[activation]()
-        self.dropout = Dropout(dropout) if dropout else nn.Identity()
+        self.dropout = Dropout(dropout) if dropout else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return outputs of shape (n_samples, sizes[-1])."""
         for layer in self.hidden:
-            x = self.dropout(self.activation(layer(x)))
+            x = self.activation(layer(x))
+            if self.dropout is not None:
+                x = self.dropout(x)
         return self.output(x)
 
 

@@ -340,7 +340,7 @@ def n_components_for_share(run: TrainingRun, share: float, k: int) -> int:
 
 def run_from_fitted(estimator, data: TrainingData, params: ResolvedParams):
     """Return a run that starts from the weights of a fitted estimator."""
-    pca = PCASolution(estimator.mean_, estimator.scale_)
+    pca = PCASolution(estimator._codec.mean, estimator.scale_)
     model = copy.deepcopy(estimator.module_).to(params.device)
     model.noise = as_noise(params.config.noise)
     run = start_run(model, pca, data, params)

@@ -9,11 +9,10 @@ loop.
 
     python tests/benchmarks/speed.py [--data FOLDER] [--threads N] [--rounds N]
     python tests/benchmarks/speed.py --grid
-    python tests/benchmarks/speed.py --single
 
 FOLDER holds mnist.npz; without it, rows of the same shape are simulated. skorch, pythae
 and PyOD are included if they are installed: `pip install -e ".[bench]"`. With `--grid`,
-a grid search over 45 fits is timed, and with `--single`, the transform of one row.
+a grid search over 45 fits is timed.
 """
 
 import argparse
@@ -34,7 +33,6 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.datasets import load_digits
-from sklearn.decomposition import PCA
 from sklearn.model_selection import GridSearchCV, KFold, ParameterGrid
 from sklearn.neural_network import MLPRegressor
 from threadpoolctl import threadpool_limits
@@ -449,33 +447,6 @@ def grid(n_rounds: int) -> None:
         print(f"{name:15} {median:6.2f}   {ratio:5.2f} times as long as skae")
 
 
-def single(n_rounds: int) -> None:
-    """Print the microseconds of one row, for PCA and skae."""
-    X = load_digits().data
-    models = {
-        "PCA": PCA(8).fit(X),
-        "skae": AutoencoderTransformer(8, max_iter=1, random_state=0).fit(X),
-    }
-    print("\nOne row, microseconds: transform, inverse_transform")
-    for name, model in models.items():
-        codes = model.transform(X[:1])
-        times = [
-            min(_repeated(call) for _ in range(n_rounds))
-            for call in (
-                lambda model=model: model.transform(X[:1]),
-                lambda model=model, codes=codes: model.inverse_transform(codes),
-            )
-        ]
-        print(f"{name:5}", *(f"{t * 1e6:7.0f}" for t in times))
-
-
-def _repeated(call, n=300):
-    start = time.perf_counter()
-    for _ in range(n):
-        call()
-    return (time.perf_counter() - start) / n
-
-
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -483,7 +454,6 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--grid", action="store_true")
-    parser.add_argument("--single", action="store_true")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     os.environ["TQDM_DISABLE"] = "1"
@@ -492,8 +462,6 @@ def main() -> None:
     with threadpool_limits(arguments.threads):
         if arguments.grid:
             grid(arguments.rounds)
-        elif arguments.single:
-            single(arguments.rounds)
         else:
             found = methods(precisions=True)
             for name, task in tasks(arguments.data).items():

@@ -13,12 +13,18 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
+from sklearn.utils import check_array
+from sklearn.utils import validation as sklearn_validation
 
 from skae import MLP, AutoencoderTransformer
+from skae.data import _validation
 from skae.data._layout import NumericLayout, PaddedLayout
+from skae.data._rows import HELD_DTYPES, ROW_DTYPES
 from skae.data._validation import (
+    MATRIX_CHECKS,
     check_domain,
     flatten,
+    needs_conversion,
     one_row,
     positive_weights,
     validate_training_data,
@@ -410,6 +416,35 @@ def test_any_finite_array_gives_finite_output_or_a_cause(rows, k):
             assert "Rescale X" in str(error)  # noqa: PT017
             return
         assert_finite(model, rows)
+
+
+@pytest.mark.parametrize("dtypes", [HELD_DTYPES, ROW_DTYPES])
+def test_arrays_without_need_of_conversion_are_those_that_check_array_returns(dtypes):
+    invalid = [rows for rows, _ in [*INVALID.values(), *NOT_NUMBERS.values()]]
+    others = [X.astype(dtype) for dtype in (*HELD_DTYPES, ">f4", "i8", "O", "U5")]
+    others += [X.view(np.matrix), np.ma.masked_array(X), X.ravel()]
+    returned = 0
+    for rows in (*VALID.values(), *invalid, *others):
+        if not needs_conversion(rows, dtypes) and np.isfinite(rows).all():
+            assert check_array(rows, **MATRIX_CHECKS | {"dtype": dtypes}) is rows
+            returned += 1
+    assert returned > 20
+
+
+@pytest.mark.parametrize(("dtype", "n_calls"), [("float64", 0), ("longdouble", 1)])
+def test_check_array_is_called_only_for_conversion(dtype, n_calls, monkeypatch):
+    calls = []
+
+    def counted(*args, **kwargs):
+        calls.append(args)
+        return check_array(*args, **kwargs)
+
+    monkeypatch.setattr(sklearn_validation, "check_array", counted)
+    monkeypatch.setattr(_validation, "check_array", counted)
+    codes = FITTED.transform(X[:1].astype(dtype))
+    assert len(calls) == n_calls
+    FITTED.inverse_transform(codes.astype(dtype))
+    assert len(calls) == 2 * n_calls
 
 
 # Shapes.

@@ -71,6 +71,12 @@ def test_weights_do_not_depend_on_the_default_dtype():
             torch.set_default_dtype(torch.float32)
 
 
+def test_no_module_is_called_for_dropout_of_probability_zero():
+    encoder, _ = MLP((6,), dropout=0.0)(5, 2, n_samples=10)
+    names = [name for name, _ in encoder.named_children()]
+    assert names == ["hidden", "output", "activation"]
+
+
 def test_dropout_is_part_of_training_alone():
     encoder, _ = MLP((6,), dropout=0.5)(5, 2, n_samples=10)
     x = torch.randn(4, 5)

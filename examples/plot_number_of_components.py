@@ -1,6 +1,6 @@
 """
-Selecting the number of components
-==================================
+Number of components of images
+==============================
 
 ``PCA(n_components=0.9)`` selects the smallest number of components that explain 90 % of
 the variance. The autoencoder has the same option: its components are then trained in
@@ -57,11 +57,11 @@ def explained(model):
 
 BLUE, ORANGE, GRAY = "#0072b2", "#d55e00", "#777777"
 
-figure, ax = plt.subplots(figsize=(7.5, 4.6), layout="constrained")
+figure, ax = plt.subplots(figsize=(7, 4.4), layout="constrained")
 curves = {
     "autoencoder, ordered": (ordered, ORANGE, "o-"),
-    "PCA": (PCA(k).fit(X_train), BLUE, "o-"),
-    "autoencoder, default": (default, GRAY, "o--"),
+    "PCA": (PCA(k).fit(X_train), BLUE, "s-"),
+    "autoencoder, default": (default, GRAY, "^--"),
 }
 for name, (model, color, style) in curves.items():
     percent = 100 * explained(model)

@@ -2,9 +2,9 @@
 Anomalies in a table
 ====================
 
-A detector of anomalies learns what is normal from rows that may or may not contain
-anomalies. Here, it learns from measurements of benign tumors, and new tumors are
-labeled: benign ones, and malignant ones, of which it has seen none.
+A detector of anomalies is fitted to rows that are mostly normal, and scores new rows.
+Here, it is fitted to measurements of benign tumors. The new rows are other benign
+tumors and malignant ones, and the columns that are responsible for a score are plotted.
 """
 
 import matplotlib.pyplot as plt
@@ -26,18 +26,18 @@ y_test = 2 * y[X_test.index] - 1
 # Scores and a threshold
 # ----------------------
 #
-# The columns have different units, which have no influence: the detector standardizes
-# them. Most malignant tumors have a score below the threshold. Some benign ones have as
-# well: rows that were not seen are less similar to the training rows than these are to
-# each other.
+# The columns have different units; the detector standardizes them. Most malignant
+# tumors (outliers) have a score below the threshold. So do some benign ones: new rows
+# are less similar to the training rows than these are to each other.
 
 detector = AutoencoderOutlierDetector(random_state=0).fit(X_train)
 display = OutlierDisplay.from_estimator(detector, X_test, y_test)
 plt.show()
 
 # %%
-# A higher threshold has more false alarms and misses fewer anomalies. ``contamination``
-# is the share of training rows below it.
+# With a higher threshold, more anomalies are found, and there are more false alarms.
+# ``contamination`` is the share of training rows below the threshold. The percentages
+# are the tumors that are labeled as anomalies.
 
 for contamination in ("auto", 0.01, 0.1):
     detector.set_params(contamination=contamination).fit(X_train)
@@ -46,11 +46,11 @@ for contamination in ("auto", 0.01, 0.1):
     print(f"{contamination}: {alarms[-1]:.0%} of malignant, {alarms[1]:.0%} of benign")
 
 # %%
-# The columns of a row
-# --------------------
+# The columns responsible for a row's score
+# -----------------------------------------
 #
-# What each column contributes to the score of the most unusual row. The columns have
-# the same unit, so they can be compared.
+# The ten columns that contribute most to the score of the row with the lowest score.
+# All columns are standardized, so their contributions can be compared.
 
 most_unusual = display.scores.argmin()
 display.plot_features(most_unusual, n_features=10)
@@ -70,13 +70,41 @@ pd.DataFrame(
 ).round(3)
 
 # %%
+# The columns responsible for all anomalies
+# -----------------------------------------
+#
+# The mean contributions over all malignant and all benign test rows, for the ten
+# columns with the largest difference.
+
+contributions = detector.feature_scores(X_test).groupby(y_test).mean()
+difference = contributions.loc[-1] - contributions.loc[1]
+columns = difference.nlargest(10).index[::-1]
+
+figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
+ax.hlines(
+    columns, contributions.loc[1, columns], contributions.loc[-1, columns], "0.75"
+)
+for label, name, color, marker in [
+    (1, "benign", "#0072b2", "s"),
+    (-1, "malignant", "#d55e00", "o"),
+]:
+    values = contributions.loc[label, columns]
+    ax.scatter(values, columns, color=color, marker=marker, label=name, zorder=2)
+ax.set(xlabel="mean score of the column (higher is more abnormal)", xlim=(0, None))
+ax.set_title("Columns responsible for the scores of malignant tumors")
+ax.legend(loc="lower right")
+ax.grid(axis="x", alpha=0.3)
+ax.spines[["top", "right"]].set_visible(False)
+plt.show()
+
+# %%
 # Other detectors
 # ---------------
 #
 # The area under the ROC curve is the probability that a malignant tumor has a lower
 # score than a benign one. On this table, isolation forests and the detector are about
-# equal. Its score is better than the reconstruction error of a single model, which is
-# PCA without training, ``max_iter=0``.
+# equal. Both are better than the reconstruction error of a single autoencoder, or of
+# PCA (``max_iter=0``).
 
 mean, deviation = X_train.mean(), X_train.std()
 models = {

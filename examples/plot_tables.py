@@ -39,19 +39,31 @@ famd = AutoencoderTransformer(2, max_iter=0).fit(train[columns])
 model = AutoencoderTransformer(2, random_state=0).fit(train[columns])
 
 colors = {"Adelie": "#0072b2", "Chinstrap": "#e69f00", "Gentoo": "#009e73"}
-figure, axes = plt.subplots(1, 2, figsize=(10, 4.6), layout="constrained")
-for ax, name, fitted in zip(axes, ["FAMD", "autoencoder"], [famd, model], strict=True):
+
+
+def draw_map(name, fitted):
+    """Plot the codes of all penguins."""
+    figure, ax = plt.subplots(figsize=(7, 3.8), layout="constrained")
     codes = fitted.transform(penguins[columns])
     for species, color in colors.items():
         for sex, marker in {"female": "o", "male": "^"}.items():
             rows = (penguins["species"] == species) & (penguins["sex"] == sex)
             label = f"{species}, {sex}"
             ax.scatter(*codes[rows].T, s=22, c=color, marker=marker, label=label)
-    ax.set_title(f"{name}: score {fitted.score(test[columns]):.2f} on test rows")
-    ax.set(xlabel="ae0", ylabel="ae1")
+    ax.set_title(f"{name}, test score {fitted.score(test[columns]):.2f}")
+    ax.set(xlabel="component 1", ylabel="component 2")
     ax.spines[["top", "right"]].set_visible(False)
-handles, labels = axes[0].get_legend_handles_labels()
-figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    figure.legend(loc="outside right center", frameon=False)
+
+
+draw_map("FAMD", famd)
+plt.show()
+
+# %%
+# In the map of the autoencoder, the groups are more separate.
+
+# sphinx_gallery_thumbnail_number = 2
+draw_map("autoencoder", model)
 plt.show()
 
 # %%
@@ -91,17 +103,16 @@ filled = AutoencoderImputer(AutoencoderTransformer(2), random_state=0).fit_trans
 )
 
 numbers = penguins.columns[penguins.dtypes != "category"]
-figure_2, axes = plt.subplots(1, 4, figsize=(10, 2.9), layout="constrained")
-for ax, name in zip(axes, numbers, strict=True):
+figure, axes = plt.subplots(2, 2, figsize=(7, 6.4), layout="constrained")
+for ax, name in zip(axes.flat, numbers, strict=True):
     rows = hidden.index[hidden[name]]
     truth, prediction = penguins.loc[rows, name], filled.loc[rows, name]
     ends = penguins[name].min(), penguins[name].max()
     ax.axline(*np.transpose([ends, ends]), color="0.7", zorder=0)
     ax.axhline(gaps[name].mean(), color="0.7", linestyle="--", zorder=0)
     ax.scatter(truth, prediction, s=16, c="#d55e00")
-    ax.set(title=name, xlabel="hidden value")
+    ax.set(title=name, xlabel="hidden value", ylabel="filled value")
     ax.spines[["top", "right"]].set_visible(False)
-axes[0].set_ylabel("filled in")
 plt.show()
 
 # %%

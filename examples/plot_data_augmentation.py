@@ -70,11 +70,11 @@ classifiers = {
 # Accuracy on test images
 # -----------------------
 #
-# The accuracy is the mean over five random choices of the labeled images.
+# The accuracy is the mean over three random choices of the labeled images.
 
 results = []
 for n in (5, 10, 20):
-    for seed in range(5):
+    for seed in range(3):
         few = labeled(n, seed)
         for what, make in added.items():
             parts = [np.vstack([part, make(part, seed)]) for part in few]
@@ -95,29 +95,47 @@ print(means.round(3).to_string())
 # %%
 # The samples improve nearest neighbors most, in particular with few labeled images, and
 # the support vector classifier a little. However, the means of two images are about as
-# useful or better, without a model. The random forest has the highest accuracy with the
-# labeled images only. Therefore, compare the scores with and without augmentation for
-# the classifier that you use.
+# useful or better, without a model. The accuracy of the random forest changes by about
+# one point at most, and is lower with 10 and 20 labeled images. Therefore, compare the
+# scores with and without augmentation for the classifier that you use.
 
-COLORS = {
-    "labeled images only": "#777777",
-    "with means of two": "#0072b2",
-    "with samples": "#d55e00",
+STYLES = {
+    "labeled images only": ("#777777", "^--"),
+    "with means of two": ("#0072b2", "s-"),
+    "with samples": ("#d55e00", "o-"),
 }
 
 figure, axes = plt.subplots(
-    1, 3, figsize=(11, 3.8), layout="constrained", sharex=True, sharey=True
+    1, 3, figsize=(7.4, 4), layout="constrained", sharex=True, sharey=True
 )
 for ax, name in zip(axes, classifiers, strict=True):
-    for what, color in COLORS.items():
+    for what, (color, marker) in STYLES.items():
         scores = 100 * means.loc[name, what]
-        ax.plot(scores.index, scores, "o-", color=color, label=what)
+        ax.plot(scores.index, scores, marker, color=color, label=what)
     ax.set_xticks(scores.index)
-    ax.set(title=name, xlabel="labeled images per digit")
+    ax.set(title=name, xlabel="labeled per digit")
     ax.grid(alpha=0.3)
     ax.spines[["top", "right"]].set_visible(False)
 axes[0].set_ylabel("accuracy on test images (%)")
-axes[0].legend(frameon=False, loc="lower right")
+handles, names = axes[0].get_legend_handles_labels()
+figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
+plt.show()
+
+# %%
+# The change with five labeled images of each digit, in percentage points:
+
+few_labels = 100 * means.xs(5, level="per digit")
+x = np.arange(len(few_labels))
+# sphinx_gallery_thumbnail_number = 2
+figure_2, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
+for shift, what in [(-0.2, "with means of two"), (0.2, "with samples")]:
+    change = few_labels[what] - few_labels["labeled images only"]
+    ax.bar(x + shift, change, width=0.4, color=STYLES[what][0], label=what)
+ax.axhline(0, color="black", lw=0.8)
+ax.set_xticks(x, few_labels.index)
+ax.set(ylabel="change of the accuracy (points)", title="Effect of added images")
+ax.legend()
+ax.spines[["top", "right"]].set_visible(False)
 plt.show()
 
 # %%
@@ -130,8 +148,8 @@ plt.show()
 # images.
 
 few = labeled(5, seed=0)
-figure_2, axes = plt.subplots(
-    1, 2, figsize=(9, 5.4), layout="constrained", width_ratios=(5, 8)
+figure_3, axes = plt.subplots(
+    1, 2, figsize=(7.4, 5.4), layout="constrained", width_ratios=(5, 8)
 )
 columns = {"labeled": few, "samples": [samples(part, 0)[:8] for part in few]}
 for ax, (title, parts) in zip(axes, columns.items(), strict=True):

@@ -47,14 +47,11 @@ search.fit(X_train, y_train)
 print(search.best_estimator_["reduce"])
 
 # %%
-# Accuracy in cross-validation and on test images
-# -----------------------------------------------
+# Accuracy in cross-validation
+# ----------------------------
 #
-# The plot on the left shows the mean accuracy over the three folds, and the range
-# between the worst and the best fold. The plot on the right shows the misclassified
-# fraction of the test images of each digit, for eight components. For the autoencoder,
-# this is the pipeline that the search has refitted; the pipeline with PCA is fitted
-# here.
+# The lines are the mean accuracy over the three folds, and the areas are between the
+# worst and the best fold.
 
 BLUE, ORANGE = "#0072b2", "#d55e00"
 
@@ -62,26 +59,32 @@ results = search.cv_results_
 folds = np.array([results[f"split{i}_test_score"] for i in range(3)])
 folds = 100 * folds.reshape(3, 2, len(sizes))  # (fold, transformer, size)
 
-figure, (left, right) = plt.subplots(
-    1, 2, figsize=(10, 4.2), layout="constrained", width_ratios=(3, 2)
-)
+figure, ax = plt.subplots(figsize=(6.4, 4), layout="constrained")
 for j, (name, color) in enumerate([("PCA", BLUE), ("autoencoder", ORANGE)]):
     mean = folds[:, j].mean(axis=0)
     worst, best = folds[:, j].min(axis=0), folds[:, j].max(axis=0)
-    left.fill_between(sizes, worst, best, color=color, alpha=0.2, lw=0)
-    left.plot(sizes, mean, "o-", color=color, label=name)
-left.set_xscale("log", base=2)
-left.set_xticks(sizes, sizes)
-left.set(xlabel="number of components", ylabel="accuracy (%)", ylim=(40, 100))
-left.set_title("Accuracy in cross-validation")
-left.legend(frameon=False, loc="lower right")
-left.grid(alpha=0.3)
-left.spines[["top", "right"]].set_visible(False)
+    ax.fill_between(sizes, worst, best, color=color, alpha=0.2, lw=0)
+    ax.plot(sizes, mean, "s-" if name == "PCA" else "o-", color=color, label=name)
+ax.set(xlabel="number of components", ylabel="accuracy (%)", xticks=sizes)
+ax.set_title("Cross-validated accuracy of the pipelines")
+ax.legend(loc="lower right")
+ax.grid(alpha=0.3)
+ax.spines[["top", "right"]].set_visible(False)
+plt.show()
+
+# %%
+# Errors on test images
+# ---------------------
+#
+# The percentage of the test images of each digit that is misclassified, for eight
+# components. For the autoencoder, this is the pipeline that the search has refitted;
+# the pipeline with PCA is fitted here.
 
 fitted = {
     "PCA": pipeline.set_params(reduce=PCA(max(sizes))).fit(X_train, y_train),
     "autoencoder": search.best_estimator_,
 }
+figure_2, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
 errors = {
     name: [np.mean(model.predict(X_test[y_test == c]) != c) * 100 for c in range(10)]
     for name, model in fitted.items()
@@ -89,14 +92,14 @@ errors = {
 for shift, (name, color) in zip(
     (-0.2, 0.2), [("PCA", BLUE), ("autoencoder", ORANGE)], strict=True
 ):
-    right.bar(np.arange(10) + shift, errors[name], width=0.4, color=color, label=name)
-right.set_xticks(range(10))
-right.set(xlabel="digit", ylabel="misclassified (%)")
-right.set_title(f"Errors on test images, {max(sizes)} components")
-right.legend(frameon=False)
-right.grid(axis="y", alpha=0.3)
-right.set_axisbelow(True)
-right.spines[["top", "right"]].set_visible(False)
+    ax.bar(np.arange(10) + shift, errors[name], width=0.4, color=color, label=name)
+ax.set_xticks(range(10))
+ax.set(xlabel="digit", ylabel="misclassified (%)")
+ax.set_title(f"Misclassified test images, {max(sizes)} components")
+ax.legend(frameon=False)
+ax.grid(axis="y", alpha=0.3)
+ax.set_axisbelow(True)
+ax.spines[["top", "right"]].set_visible(False)
 plt.show()
 
 # %%

@@ -3,8 +3,8 @@ PCA and the autoencoder on handwritten digits
 =============================================
 
 PCA encodes each row as a few numbers and reconstructs it from them by a linear map. An
-autoencoder does the same by neural networks. This example fits both to the same images
-of handwritten digits and compares them on test images.
+autoencoder does the same with neural networks. This example fits both to the same
+images of handwritten digits and compares them on test images.
 """
 
 import matplotlib.pyplot as plt
@@ -41,46 +41,55 @@ autoencoders = {
 }
 
 # %%
+# The plot shows the variance lost by number of components, on a logarithmic scale.
+
+COLORS = {"PCA": "#0072b2", "autoencoder": "#d55e00"}
+
+
+def draw_losses(ax):
+    """Plot the variance lost by number of components."""
+    for name, models in {"PCA": pcas, "autoencoder": autoencoders}.items():
+        losses = [100 * variance_lost(model) for model in models.values()]
+        marker = "s" if name == "PCA" else "o"
+        ax.plot(sizes, losses, marker=marker, color=COLORS[name], label=name)
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(sizes, sizes)
+    ax.set(xlabel="number of components", ylabel="variance lost (%)", ylim=(0, 100))
+    ax.legend()
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(alpha=0.3)
+
+
+figure, ax = plt.subplots(figsize=(6.4, 4), layout="constrained")
+draw_losses(ax)
+ax.set_title("Variance of test images lost")
+plt.show()
+
+# %%
 # Two components
 # --------------
 #
-# Two-dimensional codes can be plotted. The labels are only used for the colors. The
-# plot on the right shows the variance lost by number of components.
+# Two-dimensional codes can be plotted. Each point is a test image, and the numbers are
+# at the median of the images of each digit. The labels are only used for the colors and
+# the numbers.
 
-BLUE, ORANGE = "#0072b2", "#d55e00"
 
-figure, axes = plt.subplots(1, 3, figsize=(12, 4.1), layout="constrained")
-maps = {"PCA": pcas[2], "autoencoder": autoencoders[2]}
-for ax, (name, model) in zip(axes, maps.items(), strict=False):
+def draw_map(ax, model):
+    """Plot the codes of the test images, colored by digit."""
     codes = model.transform(X_test)
-    ax.scatter(*codes.T, c=y_test, cmap="tab10", s=9, alpha=0.8, linewidths=0)
+    ax.scatter(*codes.T, c=y_test, cmap="tab10", s=12, alpha=0.8, linewidths=0)
     for digit in range(10):
         middle = np.median(codes[y_test == digit], axis=0)
-        ax.text(
-            *middle,
-            digit,
-            ha="center",
-            va="center",
-            weight="bold",
-            bbox={"boxstyle": "circle,pad=0.2", "fc": "white", "alpha": 0.85, "lw": 0},
-        )
+        box = {"boxstyle": "circle,pad=0.15", "fc": "white", "alpha": 0.85, "lw": 0}
+        ax.text(*middle, digit, ha="center", va="center", weight="bold", bbox=box)
     ax.set(xticks=[], yticks=[], xlabel="component 1", ylabel="component 2")
-    ax.set_title(f"2 components, {name}\n{variance_lost(model):.0%} of variance lost")
 
-ax = axes[2]
-for name, models, color in [
-    ("PCA", pcas, BLUE),
-    ("autoencoder", autoencoders, ORANGE),
-]:
-    losses = [100 * variance_lost(model) for model in models.values()]
-    ax.plot(sizes, losses, "o-", color=color, label=name)
-ax.set_xscale("log", base=2)
-ax.set_xticks(sizes, sizes)
-ax.set(xlabel="number of components", ylabel="variance lost (%)", ylim=(0, 100))
-ax.set_title("Variance of test images lost,\nby number of components")
-ax.legend(frameon=False)
-ax.spines[["top", "right"]].set_visible(False)
-ax.grid(alpha=0.3)
+
+maps = {"PCA": pcas[2], "autoencoder": autoencoders[2]}
+figure_2, axes = plt.subplots(1, 2, figsize=(7.4, 4), layout="constrained")
+for ax, (name, model) in zip(axes, maps.items(), strict=True):
+    draw_map(ax, model)
+    ax.set_title(f"{name}: {variance_lost(model):.0%} of variance lost")
 plt.show()
 
 # %%
@@ -88,19 +97,20 @@ plt.show()
 # --------------------
 #
 # The first test image of each digit, and its reconstructions from eight components.
+# PCA blurs most of the images, and the autoencoder fewer of them.
 
 rows = [np.flatnonzero(y_test == digit)[0] for digit in range(10)]
 images = {"original": X_test[rows]}
 for name, model in {"PCA": pcas[8], "autoencoder": autoencoders[8]}.items():
     images[name] = model.inverse_transform(model.transform(X_test[rows]))
 
-figure_8, axes = plt.subplots(3, 10, figsize=(10, 3.5), layout="constrained")
+figure_3, axes = plt.subplots(3, 10, figsize=(7.4, 2.8), layout="constrained")
 for line, (name, pictures) in zip(axes, images.items(), strict=True):
     for ax, picture in zip(line, pictures, strict=True):
         ax.imshow(picture.reshape(8, 8), cmap="gray_r", vmin=0, vmax=16)
         ax.set(xticks=[], yticks=[])
     line[0].set_ylabel(name)
-figure_8.suptitle("Test images, and their reconstructions from 8 components")
+figure_3.suptitle("Test images, and their reconstructions from 8 components")
 plt.show()
 
 # %%

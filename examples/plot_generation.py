@@ -23,8 +23,7 @@ model = AutoencoderTransformer(10, random_state=0).fit(X)
 # -------
 #
 # ``sample`` draws codes from a Gaussian mixture that is fitted to the codes of training
-# rows, and decodes them. For comparison, the plot in the middle shows samples of PCA:
-# its ten components are drawn from a Gaussian distribution.
+# rows, and decodes them.
 
 
 def show(ax, images, title):
@@ -39,10 +38,17 @@ def show(ax, images, title):
 pca = PCA(10, whiten=True).fit(X)
 normal = np.random.default_rng(0).standard_normal((64, 10))
 
-figure, axes = plt.subplots(1, 3, figsize=(11, 4), layout="constrained")
-show(axes[0], X[:64], "real")
-show(axes[1], pca.inverse_transform(normal), "sampled from PCA")
-show(axes[2], model.sample(64, random_state=0), "sampled from the autoencoder")
+figure, ax = plt.subplots(figsize=(4.2, 4.4), layout="constrained")
+show(ax, model.sample(64, random_state=0), "samples of the autoencoder")
+plt.show()
+
+# %%
+# For comparison: training images, and samples of PCA, whose ten components are drawn
+# from a Gaussian distribution. Fewer of these can be read as a digit.
+
+figure_2, axes = plt.subplots(1, 2, figsize=(7.4, 3.9), layout="constrained")
+show(axes[0], X[:64], "training images")
+show(axes[1], pca.inverse_transform(normal), "samples of PCA")
 plt.show()
 
 # %%
@@ -66,8 +72,8 @@ print(f"  of a training image  {np.median(nearest.kneighbors(X)[0][:, 1]):.1f}")
 pairs = [(0, 6), (3, 8), (1, 7), (4, 9)]
 n_steps = 9
 
-figure_2, axes = plt.subplots(
-    len(pairs), 2, figsize=(11, 3.2), layout="constrained", sharex=True
+figure_3, axes = plt.subplots(
+    len(pairs), 2, figsize=(7.4, 2.4), layout="constrained", sharex=True
 )
 for line, (start, end) in zip(axes, pairs, strict=True):
     first, last = X[y == start][0], X[y == end][0]
@@ -93,12 +99,16 @@ plt.show()
 # samples lie outside of them.
 
 flat = AutoencoderTransformer(2, random_state=0).fit(X)
-figure_3, axes = plt.subplots(
-    1, 2, figsize=(10, 4.4), layout="constrained", sharex=True, sharey=True
+figure_4, axes = plt.subplots(
+    1, 2, figsize=(7.4, 4), layout="constrained", sharex=True, sharey=True
 )
 codes = flat.transform(X)
 axes[0].scatter(*codes.T, c=y, cmap="tab10", s=7, linewidths=0)
-axes[0].set_title("codes of the images, colored by digit")
+for digit in range(10):
+    middle = np.median(codes[y == digit], axis=0)
+    box = {"boxstyle": "circle,pad=0.15", "fc": "white", "alpha": 0.85, "lw": 0}
+    axes[0].text(*middle, digit, ha="center", va="center", weight="bold", bbox=box)
+axes[0].set_title("codes of the images, by digit")
 drawn = flat.transform(flat.sample(len(X), random_state=0))
 axes[1].scatter(*drawn.T, color="0.35", s=7, linewidths=0)
 axes[1].set_title("codes of samples")

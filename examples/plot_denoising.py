@@ -52,7 +52,7 @@ rows = [np.flatnonzero(y_test == digit)[0] for digit in range(10)]
 images = {"clean": X_test[rows], "noisy": noisy(X_test, 1.0)[rows]}
 images |= {name: denoised(model, images["noisy"]) for name, model in models.items()}
 
-figure, axes = plt.subplots(5, 10, figsize=(10, 5.6), layout="constrained")
+figure, axes = plt.subplots(5, 10, figsize=(7.4, 4.2), layout="constrained")
 for line, (name, pictures) in zip(axes, images.items(), strict=True):
     for ax, picture in zip(line, pictures, strict=True):
         ax.imshow(picture.reshape(8, 8), cmap="gray_r", vmin=0, vmax=16)
@@ -78,23 +78,24 @@ def error(output):
 
 
 strengths = np.linspace(0, 1.5, 7)
-colors = ["#0072b2", "#e69f00", "#d55e00"]
+styles = {"#0072b2": "s-", "#e69f00": "^-", "#d55e00": "o-"}
 
 figure_2, ax = plt.subplots(figsize=(6.5, 4.2), layout="constrained")
-for color, (name, model) in zip(colors, models.items(), strict=True):
+for (color, style), (name, model) in zip(styles.items(), models.items(), strict=True):
     errors = [
         100 * error(denoised(model, noisy(X_test, strength))) for strength in strengths
     ]
-    ax.plot(strengths, errors, "o-", color=color, label=name)
+    ax.plot(strengths, errors, style, color=color, label=name)
 noisy_errors = [100 * error(noisy(X_test, strength)) for strength in strengths]
 ax.plot(strengths, noisy_errors, "--", color="0.5", label="noisy images")
 ax.axvline(1.0, color="0.8", zorder=0)
-ax.text(1.02, 3, "noise in training", color="0.5")
+ax.text(1.02, 3, "noise in training", color="0.35")
 ax.set(xlabel="strength of the noise", ylabel="error (% of variance)", ylim=(0, 100))
 ax.set_title("Error relative to the clean images")
 ax.legend(frameon=False)
 ax.spines[["top", "right"]].set_visible(False)
 ax.grid(alpha=0.3)
+# sphinx_gallery_thumbnail_number = 2
 plt.show()
 
 # %%

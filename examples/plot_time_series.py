@@ -6,13 +6,8 @@ If an event occurs at a different time in each series, PCA needs a component for
 time, and a neural network does not. This example encodes series of three classes as a
 few numbers, plots the codes, encodes series of different lengths, and trains a
 classifier on the codes. The labels are only used for the colors and the classifier.
-
-With ``--data FOLDER``, the script uses the series in ``ts_ItalyPowerDemand.npz``
-instead: the demand for electric power on a day, in two seasons.
+The series are simulated; :doc:`/benchmarks` has results for real ones.
 """
-
-import argparse
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -34,21 +29,25 @@ def cylinder_bell_funnel(n=900, length=48, seed=0):
     shapes = np.stack([np.ones_like(u), u, 1 - u])[label, np.arange(n)]
     height = 6 + rng.standard_normal((n, 1))
     series = height * shapes * ((u >= 0) & (u <= 1)) + rng.standard_normal((n, length))
-    return series, label, ["cylinder", "bell", "funnel"]
+    return series, label
 
 
-def power_demand(folder):
-    """Return the series of all days, their seasons, and the names of the seasons."""
-    with np.load(folder / "ts_ItalyPowerDemand.npz", allow_pickle=False) as arrays:
-        series = np.concatenate([arrays["X_train"], arrays["X_test"]])[:, 0]
-        season = np.concatenate([arrays["y_train"], arrays["y_test"]])
-    return series.astype(float), season, ["October to March", "April to September"]
+series, y = cylinder_bell_funnel()
+names = ["cylinder", "bell", "funnel"]
 
+# %%
+# One series of each class:
 
-parser = argparse.ArgumentParser()
-parser.add_argument("--data", type=Path, help="folder with ts_ItalyPowerDemand.npz")
-data = parser.parse_args().data
-series, y, names = power_demand(data) if data else cylinder_bell_funnel()
+STYLES = [("#0072b2", "o"), ("#e69f00", "s"), ("#009e73", "^")]
+
+figure, ax = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+for label, (color, marker) in enumerate(STYLES):
+    one = series[y == label][0]
+    ax.plot(one, color=color, marker=marker, ms=4, label=names[label])
+ax.set(xlabel="step", ylabel="value", title="One series of each class")
+ax.legend()
+ax.spines[["top", "right"]].set_visible(False)
+plt.show()
 
 # %%
 # A recurrent network requires rows of shape (length, features). For other networks, the
@@ -74,7 +73,7 @@ def flat(series):
 
 networks = {
     "MLP()": {"network": MLP()},
-    "Recurrent(hidden_size=32)": {
+    "Recurrent(32)": {
         "network": Recurrent(hidden_size=32),
         "max_iter": 40,
     },
@@ -88,14 +87,16 @@ for name, parameters in networks.items():
     model = AutoencoderTransformer(2, random_state=0, **parameters).fit(X_train)
     codes[name], explained[name] = model.transform(X_test), model.score(X_test)
 
-figure, axes = plt.subplots(1, 3, figsize=(11, 3.8), layout="constrained")
+figure, axes = plt.subplots(1, 3, figsize=(7.4, 3.4), layout="constrained")
 for ax, name in zip(axes, codes, strict=True):
-    for label in np.unique(y_test):
+    for label, (color, marker) in enumerate(STYLES):
         points = codes[name][y_test == label].T
-        ax.scatter(*points, s=8, alpha=0.8, linewidths=0, label=names[label])
+        ax.scatter(*points, s=12, c=color, marker=marker, lw=0, label=names[label])
     ax.set(xticks=[], yticks=[], title=f"{name}\n{explained[name]:.0%} explained")
-axes[0].legend()
-figure.suptitle("Codes of test series")
+    ax.title.set_size("medium")
+handles, labels = axes[0].get_legend_handles_labels()
+figure.legend(handles, labels, loc="outside lower center", ncols=3, markerscale=2)
+figure.suptitle("Two-dimensional codes of test series")
 plt.show()
 
 # %%
@@ -144,13 +145,17 @@ def accuracy(*steps):
 
 sizes = [2, 4, 8]
 accuracies = {
-    "PCA": [accuracy(FunctionTransformer(flat), PCA(k)) for k in sizes],
-    "autoencoder": [accuracy(AutoencoderTransformer(k, random_state=0)) for k in sizes],
+    "PCA": [100 * accuracy(FunctionTransformer(flat), PCA(k)) for k in sizes],
+    "autoencoder": [
+        100 * accuracy(AutoencoderTransformer(k, random_state=0)) for k in sizes
+    ],
 }
-figure, ax = plt.subplots(figsize=(5, 3.6), layout="constrained")
-for (name, values), color in zip(accuracies.items(), ("0.5", "C3"), strict=True):
-    ax.plot(sizes, values, "o-", color=color, label=name)
-ax.set(xlabel="number of components", ylabel="accuracy", xticks=sizes)
+figure, ax = plt.subplots(figsize=(6.4, 4), layout="constrained")
+ax.plot(sizes, accuracies["PCA"], "s-", color="#0072b2", label="PCA")
+ax.plot(sizes, accuracies["autoencoder"], "o-", color="#d55e00", label="autoencoder")
+ax.set(xlabel="number of components", ylabel="accuracy (%)", xticks=sizes)
 ax.set_title("Nearest neighbors on the codes of test series")
-ax.legend()
+ax.legend(loc="lower right")
+ax.grid(alpha=0.3)
+ax.spines[["top", "right"]].set_visible(False)
 plt.show()
