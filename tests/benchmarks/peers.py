@@ -98,7 +98,11 @@ class Library:
 
     def fit(self, X, n_components: int = 2, **params):
         """Return a model that is fitted to rows."""
-        return self.estimator(n_components, **params).fit(X)
+        return self.train(self.estimator(n_components, **params), X)
+
+    def train(self, model, X):
+        """Fit an estimator to rows, and return it."""
+        return model.fit(X)
 
     def fit_weighted(self, X, weight):
         """Return a model that is fitted to rows with weights."""
@@ -156,6 +160,13 @@ class Library:
     def compress(self, X):
         """Return the bytes of rows, and the rows of these bytes."""
         return self.missing("compress")
+
+    def interrupted(self, X):
+        """Return a model whose fit was ended by Ctrl-C."""
+        model = self.estimator(max_iter=100_000)
+        with contextlib.suppress(KeyboardInterrupt):
+            self.train(model, X)
+        return model
 
     def in_blocks(self, blocks: Iterable):
         """Fit to blocks of rows, and return the model."""
@@ -256,9 +267,8 @@ class Perceptron(Library):
         params = {"max_iter": N_EPOCHS, "random_state": 0, **params}
         return MLPRegressor(hidden_layer_sizes=(64, n_components, 64), **params)
 
-    def fit(self, X, n_components=2, **params):
-        dense = X.toarray() if sparse.issparse(X) else X
-        return self.estimator(n_components, **params).fit(X, dense)
+    def train(self, model, X):
+        return model.fit(X, X.toarray() if sparse.issparse(X) else X)
 
     def fit_weighted(self, X, weight):
         return self.estimator().fit(X, X, sample_weight=weight)
@@ -320,8 +330,8 @@ class Skorch(Library):
             verbose=0, **{"optimizer": torch.optim.Adam, "lr": 1e-3, **params},
         )  # fmt: skip
 
-    def fit(self, X, n_components=2, **params):
-        return self.estimator(n_components, **params).fit(X, X)
+    def train(self, model, X):
+        return model.fit(X, X)
 
     def search(self):
         grid, net = {"module__n_components": [1, 8]}, self.estimator(max_iter=100)
@@ -449,6 +459,12 @@ class Pythae(Library):
     def onnx(self, model):
         raise OwnCodeError
 
+    def interrupted(self, X):
+        model = self._model()
+        with contextlib.suppress(KeyboardInterrupt):
+            self._train(model, X, 100_000)
+        return model.eval()
+
     def in_blocks(self, blocks):
         raise OwnCodeError
 
@@ -516,6 +532,13 @@ class Umap(Library):
 
         params = {"random_state": 0, **params}
         return UMAP(n_components=n_components, n_epochs=max_iter, **params)
+
+    def in_blocks(self, blocks):
+        first, *others = blocks
+        model = self.fit(first)
+        for block in others:
+            model.update(block)
+        return model
 
 
 LIBRARIES = [Skae(), Pca(), Perceptron(), Skorch(), Pythae(), Pyod(), Umap()]
@@ -617,14 +640,9 @@ def sparse_matrix(library):
 
 @trial("fewer rows than a batch")
 def few_rows(library):
-    """Whether a fit to 20 rows ends, and depends on the number of epochs."""
     if library.name in ("PCA", "UMAP"):
         return "-"
-    results = [
-        _rows_or_scores(library, library.fit(X[:20], max_iter=n), X[:20])
-        for n in (1, 30)
-    ]
-    return not np.allclose(*results)
+    return _reconstructs_or_encodes(library, library.fit(X[:20]), X[:5])
 
 
 @trial("values far from [0, 1]")
@@ -738,13 +756,11 @@ def interrupt(library):
     if library.name == "PCA":
         return "-"
     library.fit(X, **_epochs(library, 1))  # imports
-    threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGINT)).start()
-    start = time.perf_counter()
+    threading.Timer(5.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    model = library.interrupted(np.tile(X, (25, 1)))
     try:
-        model = library.fit(np.tile(X, (25, 1)), max_iter=100_000)
-        stopped = time.perf_counter() - start < 60
-        return stopped and _rows_or_scores(library, model, X[:5]) is not None
-    except KeyboardInterrupt:
+        return not _has_nan(_rows_or_scores(library, model, X[:5]))
+    except Exception:
         return False
 
 
