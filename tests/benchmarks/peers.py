@@ -565,13 +565,13 @@ def checks(library):
     return f"{counts.get('passed', 0)}/{counts.drop('skipped', errors='ignore').sum()}"
 
 
-@trial("codes of new rows")
+@trial("encoding of new rows")
 def codes_of_new_rows(library):
     codes = library.codes(library.fit(X[:300]), X[300:])
     return np.shape(codes) == (100, 2) and np.isfinite(codes).all()
 
 
-@trial("rows of codes")
+@trial("decoding of codes")
 def rows_of_codes(library):
     model = library.fit(X[:300])
     rows = library.decode(model, library.codes(model, X[300:]))
@@ -793,7 +793,7 @@ def denoising(library):
     return library.variant("denoising") is not None
 
 
-@trial("new rows")
+@trial("generation of new rows")
 def new_rows(library):
     return np.shape(library.sample(5)) == (5, 64)
 
@@ -894,7 +894,7 @@ def neighborhoods(library):
     return f"{trustworthiness(rows, codes):.2f}"
 
 
-@trial("algorithms")
+@trial("number of algorithms")
 def algorithms(library):
     return str(library.n_algorithms())
 
