@@ -210,6 +210,15 @@ def test_modules_of_half_precision_have_similar_codes():
     assert_allclose(as_numpy(codes), model.transform(DIGITS), rtol=0.1, atol=0.1)
 
 
+def test_rows_of_networks_in_half_precision_keep_their_digits():
+    X = DIGITS + 1e5
+    model = small(X)
+    encoder = model.to_torch_module("encode")
+    encoder.model.half()
+    codes = as_numpy(encoder(torch.from_numpy(X)))
+    assert_allclose(codes, model.transform(X), rtol=1e-2, atol=1e-2)
+
+
 def test_modules_are_in_evaluation_mode():
     module = small().to_torch_module()
     assert not any(part.training for part in module.modules())
