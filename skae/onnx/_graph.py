@@ -65,7 +65,8 @@ def to_onnx(
     -------
     proto : ModelProto
         The model, with an input "X" and an output "Y" of float32, or of int64 for
-        tokens. The number of rows is dynamic.
+        tokens. The number of rows is dynamic. For rows of float64, such as times in
+        seconds, call :func:`register`, and convert with skl2onnx.
 
     Examples
     --------
