@@ -218,9 +218,8 @@ class OperatorGraph:
         dtype = "int64" if layout.kind == "tokens" else "float64"
         element = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
         names = [self.add("Cast", i.full_name, to=element) for i in self.inputs]
-        return names[0] if len(names) == 1 else self.add(
-            "Concat", *names, axis=1
-        ), dtype
+        name = names[0] if len(names) == 1 else self.add("Concat", *names, axis=1)
+        return name, dtype
 
     def table(self, layout: ColumnsLayout) -> str:
         """Add operators from columns to a matrix, with positions of levels."""
