@@ -247,6 +247,15 @@ def test_a_model_of_numpy_arrays_accepts_all_namespaces(namespace, rows):
     assert_moved(model.transform(convert(rows)), model.transform(rows), device)
 
 
+def test_frames_of_codes_are_decoded():
+    X = load_iris().data
+    with sklearn.config_context(array_api_dispatch=True):
+        model = AutoencoderTransformer(2, **QUICK).fit(torch.tensor(X))
+        codes = model.set_output(transform="pandas").transform(torch.tensor(X))
+        decoded = model.inverse_transform(codes)
+    assert_array_equal(decoded, model.inverse_transform(codes))
+
+
 @pytest.mark.usefixtures("dispatch")
 def test_weights_and_validation_rows_may_be_elsewhere(rows):
     weight = strict.asarray(rows[:, 0], device=DEVICE)

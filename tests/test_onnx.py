@@ -180,6 +180,31 @@ def test_images_are_converted():
     assert_equal_codes(model, to_onnx(model, X[:1]), X)
 
 
+@pytest.mark.slow
+def test_images_of_unknown_shape_are_converted():
+    X = DIGITS[:100].reshape(-1, 1, 8, 8)
+    model = small(X, network=Conv())
+    proto = to_onnx(model, initial_types=[("X", FloatTensorType([None] * 4))])
+    assert_equal_codes(model, proto, X)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float32])
+def test_large_integers_keep_their_digits(dtype):
+    X = 10**9 + 100 * DIGITS[:100].astype(np.int64)
+    X = X.astype(dtype)
+    model = small(X)
+    assert_equal_codes(model, to_onnx(model, X[:1]), X)
+
+
+def test_all_columns_of_a_frame_keep_their_digits():
+    frame = table()[["count", "size"]]
+    frame["time"] = 1e9 + frame["size"]
+    model = small(frame, 2)
+    feeds = {name: frame[[name]].to_numpy() for name in frame}
+    (codes,) = run(to_onnx(model, frame[:1]), feeds)
+    assert_allclose(codes, model.transform(frame), rtol=1e-5, atol=1e-5)
+
+
 def test_tokens_are_converted():
     X = np.random.default_rng(0).integers(0, 5, (100, 6))
     model = small(X, loss="cross_entropy")
@@ -246,6 +271,40 @@ def test_categories_in_arrays_are_converted(dtype):
     proto = to_onnx(model, X[:1])
     (codes,) = run(proto, X)
     assert_allclose(codes, model.transform(X), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.int64])
+def test_large_numbers_are_different_levels(dtype):
+    rng = np.random.default_rng(0)
+    X = np.column_stack([2**24 + rng.integers(0, 3, 150), rng.normal(0, 9, (150, 3))])
+    X = X.astype(dtype)
+    model = small(X, 2, categorical_features=[0])
+    (codes,) = run(to_onnx(model, X[:1]), X)
+    assert_allclose(codes, model.transform(X), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("levels", "kind"),
+    [
+        ([0.5, 1.0, 1.5], Int64TensorType),
+        ([0.5, 1.0], BooleanTensorType),
+        ([2**24, 2**24 + 1], FloatTensorType),
+    ],
+)
+def test_levels_that_are_equal_in_the_input_type_are_refused(levels, kind):
+    frame = table()[["size"]].assign(level=np.resize(levels, 120))
+    model = small(frame, 1, categorical_features=["level"])
+    types = [("size", FloatTensorType([None, 1])), ("level", kind([None, 1]))]
+    with pytest.raises(ValueError, match="not distinct values of an input of type"):
+        to_onnx(model, initial_types=types)
+
+
+@pytest.mark.parametrize("columns", [["size", "count"], ["size", "count", "large"]])
+def test_columns_in_another_order_are_refused(columns):
+    model = small(table()[columns], 1)
+    types = [(name, FloatTensorType([None, 1])) for name in columns]
+    with pytest.raises(ValueError, match="expected that of `fit`, \\['size', 'count'"):
+        to_onnx(model, initial_types=types[::-1])
 
 
 def test_levels_that_are_not_of_the_input_type_are_refused():
@@ -356,7 +415,9 @@ def test_old_operators_are_refused_for_networks_that_need_newer_ones():
     model = small(X, network=Conv((1, 8, 8)))
     with pytest.raises(ValueError, match="networks other than MLP need at least 18"):
         skae.onnx.to_onnx(model, target_opset=15)
-    written = skae.onnx.to_onnx(small(X), "encode", target_opset=15)
+    with pytest.raises(ValueError, match="target_opset=11, but expected at least 12"):
+        skae.onnx.to_onnx(small(X), target_opset=11)
+    written = skae.onnx.to_onnx(small(X), "encode", target_opset=12)
     assert_allclose(run(written, X)[0], small(X).transform(X), atol=1e-5)
 
 

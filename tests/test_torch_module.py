@@ -204,6 +204,26 @@ def test_converted_modules_compute_in_their_type():
     assert_allclose(as_numpy(result), expected, atol=1e-4)
 
 
+def test_modules_of_half_precision_have_similar_codes():
+    model = small()
+    codes = model.to_torch_module("encode").half()(torch.from_numpy(DIGITS).half())
+    assert_allclose(as_numpy(codes), model.transform(DIGITS), rtol=0.1, atol=0.1)
+
+
+def test_rows_of_networks_in_half_precision_keep_their_digits():
+    X = DIGITS + 1e5
+    model = small(X)
+    encoder = model.to_torch_module("encode")
+    encoder.model.half()
+    codes = as_numpy(encoder(torch.from_numpy(X)))
+    assert_allclose(codes, model.transform(X), rtol=1e-2, atol=1e-2)
+
+
+def test_modules_are_in_evaluation_mode():
+    module = small().to_torch_module()
+    assert not any(part.training for part in module.modules())
+
+
 def test_models_that_are_not_fitted_have_no_module():
     with pytest.raises(NotFittedError):
         AutoencoderTransformer().to_torch_module()

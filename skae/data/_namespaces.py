@@ -19,6 +19,7 @@ from skae._sklearn import (
     is_array_api_obj,
     move_to,
 )
+from skae.data._frames import is_frame
 from skae.data._sources import is_source
 
 FLOATS = ("torch.float64", "torch.float32", "torch.float16")  # that numpy has as well
@@ -116,8 +117,10 @@ def check_namespace(X, estimator, method: str) -> None:
     """Raise ValueError if X is in another namespace or on another device than in `fit`.
 
     As in scikit-learn, but a model that was fitted to NumPy arrays, or loaded, accepts
-    all of them.
+    all of them. Data frames, which `set_output` requests, have no namespace.
     """
     mean = getattr(estimator, "mean_", None)
-    if mean is not None and not isinstance(mean, np.ndarray) and not is_source(X):
+    if is_frame(X) or is_source(X):
+        return
+    if mean is not None and not isinstance(mean, np.ndarray):
         check_same_namespace(X, estimator, attribute="mean_", method=method)

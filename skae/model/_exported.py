@@ -256,6 +256,7 @@ class ExportedAutoencoder(nn.Module):
         # scale.
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float64))
         self.register_buffer("scale", torch.tensor(scale, dtype=torch.float64))
+        self.eval()
 
     def encode(self, X: Tensor) -> Tensor:
         """Return the codes of rows, of shape (n_samples, n_components).
@@ -273,7 +274,8 @@ class ExportedAutoencoder(nn.Module):
 
     def standardize(self, rows: Tensor) -> Tensor:
         """Return standardized flat rows, in the type of the model."""
-        standardized = ((rows - self.mean) / self.scale).clamp(-MAX_INPUT, MAX_INPUT)
+        limit = min(MAX_INPUT, torch.finfo(rows.dtype).max)
+        standardized = ((rows - self.mean) / self.scale).clamp(-limit, limit)
         return standardized.to(self.model.offset.dtype)
 
     def decode(self, codes: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from torch import nn
 from skae._imputer import AutoencoderImputer
 from skae._outlier import AutoencoderOutlierDetector
 from skae._transformer import AutoencoderTransformer
+from skae.data._columns import CategoryColumn
 from skae.data._layout import ColumnsLayout, Layout, NumericLayout
 from skae.onnx._graph import INPUT, OUTPUT, graph_of
 from skae.onnx._modules import ImputedRows, OutlierScores
@@ -26,13 +27,14 @@ ELEMENTS = {
     Int64TensorType: onnx.TensorProto.INT64,
 }
 RECURRENT, LENGTHS = ("GRU", "LSTM", "RNN"), 4  # the position of an input
-# Types of levels that ONNX can look up, and the attribute that holds them.
-KEYS = {
-    StringTensorType: ("keys_strings", str),
-    Int64TensorType: ("keys_int64s", int),
-    FloatTensorType: ("keys_floats", float),
+# Levels as values of an input of a type.
+LEVELS = {
+    StringTensorType: str,
+    BooleanTensorType: bool,
+    Int64TensorType: int,
+    FloatTensorType: np.float32,
+    DoubleTensorType: np.float64,
 }
-LOOKED_UP_AS = {DoubleTensorType: FloatTensorType, BooleanTensorType: Int64TensorType}
 
 
 def register() -> None:
@@ -122,6 +124,35 @@ def convert_detector(scope, operator, container) -> None:
     graph.set_output(0, graph.add("Where", is_outlier, *labels))
 
 
+def check_names(operator) -> None:
+    """Raise ValueError if the inputs are the columns of `fit` in another order."""
+    seen = list(getattr(operator.raw_operator, "feature_names_in_", []))
+    names = [variable.raw_name for variable in operator.inputs]
+    if sorted(names) == sorted(seen) and names != seen:
+        raise ValueError(
+            f"Got inputs in the order {names}, but expected that of `fit`, {seen}. "
+            "Pass the initial types in this order."
+        )
+
+
+def levels_of_type(column: CategoryColumn, kind: type) -> list:
+    """Return the levels of a column as values of an input of a type."""
+    try:
+        levels = [LEVELS[kind](level) for level in column.levels]
+    except (TypeError, ValueError):
+        levels = []
+    # As integers, 0.5 and 0 are equal, and as float32 large integers are.
+    is_exact = kind not in (Int64TensorType, BooleanTensorType) or (
+        levels == list(column.levels)
+    )
+    if len(set(levels)) < len(column.levels) or not is_exact:
+        raise ValueError(
+            f"Column {column.name!r} has the levels {list(column.levels)}, which are "
+            f"not distinct values of an input of type {kind.__name__}."
+        )
+    return levels
+
+
 class OperatorGraph:
     """The part of an ONNX graph that skl2onnx writes for an estimator.
 
@@ -132,6 +163,7 @@ class OperatorGraph:
     """
 
     def __init__(self, scope, operator, container):
+        check_names(operator)
         self.scope = scope
         self.operator = operator
         self.inputs = operator.inputs
@@ -173,23 +205,21 @@ class OperatorGraph:
     def shape(self, layout: Layout) -> tuple:
         """Return the shape of a row of the input: flat, or as seen in `fit`."""
         shape = tuple(self.inputs[0].type.shape[1:])
-        is_known = len(self.inputs) == 1 and all(isinstance(n, int) for n in shape)
-        return shape if shape and is_known else (layout.n_features,)
+        if len(self.inputs) > 1 or len(shape) < 2:
+            return (layout.n_features,)
+        is_known = all(isinstance(n, int) for n in shape)
+        return shape if is_known else layout.shape
 
     def rows(self, layout: Layout) -> tuple[str, str]:
         """Add operators that join the inputs; return the name and type of rows."""
         if isinstance(layout, ColumnsLayout):
             return self.table(layout), "float64"
-        dtype = (
-            "float64" if float_type(self.operator) is DoubleTensorType else "float32"
-        )
-        if layout.kind == "tokens":
-            dtype = "int64"
+        # float32 has too few digits for large integers.
+        dtype = "int64" if layout.kind == "tokens" else "float64"
         element = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
         names = [self.add("Cast", i.full_name, to=element) for i in self.inputs]
-        return names[0] if len(names) == 1 else self.add(
-            "Concat", *names, axis=1
-        ), dtype
+        name = names[0] if len(names) == 1 else self.add("Concat", *names, axis=1)
+        return name, dtype
 
     def table(self, layout: ColumnsLayout) -> str:
         """Add operators from columns to a matrix, with positions of levels."""
@@ -221,26 +251,24 @@ class OperatorGraph:
 
     def positions(self, column, name: str, kind) -> str:
         """Add a look-up of the positions of levels, -1 for other values."""
-        key_type = LOOKED_UP_AS.get(type(kind), type(kind))
-        if key_type is not type(kind):
-            name = self.add("Cast", name, to=ELEMENTS[key_type])
-        attribute, convert = KEYS[key_type]
-        try:
-            keys = [convert(level) for level in column.levels]
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"Column {column.name!r} has the levels {list(column.levels)}, which "
-                f"are not values of an input of type {type(kind).__name__}."
-            ) from error
-        return self.add(
-            "LabelEncoder",
-            name,
-            op_domain="ai.onnx.ml",
-            op_version=2,
-            values_floats=[float(i) for i in range(len(keys))],
-            default_float=-1.0,
-            **{attribute: keys},
-        )
+        levels = levels_of_type(column, type(kind))
+        if isinstance(kind, StringTensorType):
+            return self.add(
+                "LabelEncoder",
+                name,
+                op_domain="ai.onnx.ml",
+                op_version=2,
+                keys_strings=levels,
+                values_floats=[float(i) for i in range(len(levels))],
+                default_float=-1.0,
+            )
+        # LabelEncoder has no keys of float64. Entries that equal a level,
+        # (n_samples, n_levels), are multiplied by its position plus 1.
+        is_level = self.add("Equal", name, self.constant(np.array([levels])))
+        numbers = self.add("Cast", is_level, to=ELEMENTS[DoubleTensorType])
+        ranks = np.arange(1.0, len(levels) + 1)[:, np.newaxis]
+        rank = self.add("MatMul", numbers, self.constant(ranks))
+        return self.add("Sub", rank, self.constant(np.array(1.0)))
 
     def inline(self, model: onnx.ModelProto, name: str) -> str:
         """Add the operators of a model with the input `name`; return its output."""

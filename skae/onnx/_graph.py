@@ -24,6 +24,7 @@ from skae.networks._mlp import FullyConnected
 from skae.regularizers._base import Regularizer
 
 MIN_OPSET = 18  # the first one that PyTorch's exporter writes
+MIN_WRITTEN_OPSET = 12  # the first one with Clip of float64
 INPUT, OUTPUT = "X", "Y"
 TYPES = {
     torch.float64: TensorProto.DOUBLE,
@@ -64,7 +65,8 @@ def to_onnx(
     -------
     proto : ModelProto
         The model, with an input "X" and an output "Y" of float32, or of int64 for
-        tokens. The number of rows is dynamic.
+        tokens. The number of rows is dynamic. For rows of float64, such as times in
+        seconds, call :func:`register`, and convert with skl2onnx.
 
     Examples
     --------
@@ -242,6 +244,10 @@ class Graph:
 
 def fully_connected_graph(module: ExportedAutoencoder, example, opset: int):
     """Return the ONNX model of a fully connected network with linear outputs."""
+    if opset < MIN_WRITTEN_OPSET:
+        raise ValueError(
+            f"Got target_opset={opset}, but expected at least {MIN_WRITTEN_OPSET}."
+        )
     graph, name, width = Graph(), INPUT, int(np.prod(example.shape[1:]))
     element = helper.np_dtype_to_tensor_dtype(example.dtype)
     if not isinstance(module, ExportedDecoder):
