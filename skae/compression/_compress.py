@@ -17,7 +17,7 @@ from skae.data._rows import cast_rows, dense, float_dtype
 from skae.model._config import to_arrays
 
 SAMPLE_ROWS = 2000  # the steps are chosen on a sample, then checked on all rows
-SAMPLE_ENTRIES = 2**16  # on which the size of exact rows is estimated
+SAMPLE_ENTRIES = 2**15  # on which the size of exact rows is estimated
 PROBE_DECODINGS = 20_000  # for the curvatures: fewer rows if there are many components
 PROBE = 0.25  # standard deviations by which the curvatures move a component
 MIN_CURVATURE = 1e-6  # of the largest curvature
@@ -69,6 +69,7 @@ def compress(codec, X, exact, added_error: float, max_error: float | None) -> by
     max_error : float or None
         Largest absolute error of an entry, in the unit of the data.
     """
+    # Codes are not needed if no entry may have an error.
     if max_error is None or np.any(codec.layout.largest_errors(max_error)):
         rows = quantized_rows(codec, X, exact, added_error, max_error)
         data = pack(rows, fingerprint(codec))
@@ -100,6 +101,9 @@ def fingerprint(codec) -> bytes:
     """Return eight bytes that identify a model, on every machine."""
     weights = to_arrays(codec.module).values()
     return _format.fingerprint([*weights, codec.mean, np.array(codec.scale)])
+
+
+# Rows to store
 
 
 def quantized_rows(codec, X, exact, added_error, max_error) -> CompressedRows:
