@@ -1127,8 +1127,9 @@ class AutoencoderTransformer(
             or for tables of mixed columns in standard deviations of the column. With 0
             all entries are exact. Rows with a larger one are stored with a correction,
             and entries for which a correction is not precise enough are stored exactly,
-            so every bound can be met. Missing values then stay missing. With None there
-            is no bound, and the result is smallest.
+            so every bound can be met. All rows are stored exactly if that takes fewer
+            bytes. Missing values then stay missing. With None there is no bound, and
+            the result is smallest.
 
         Returns
         -------

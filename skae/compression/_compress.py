@@ -17,6 +17,7 @@ from skae.data._rows import cast_rows, dense, float_dtype
 from skae.model._config import to_arrays
 
 SAMPLE_ROWS = 2000  # the steps are chosen on a sample, then checked on all rows
+SAMPLE_ENTRIES = 2**15  # on which the size of exact rows is estimated
 PROBE_DECODINGS = 20_000  # for the curvatures: fewer rows if there are many components
 PROBE = 0.25  # standard deviations by which the curvatures move a component
 MIN_CURVATURE = 1e-6  # of the largest curvature
@@ -68,17 +69,13 @@ def compress(codec, X, exact, added_error: float, max_error: float | None) -> by
     max_error : float or None
         Largest absolute error of an entry, in the unit of the data.
     """
-    # (n_samples, n_components)
-    codes = codec.components(X)
-    limits = error_limits(codec, X, codes, added_error)
-    codes[~limits.finite] = 0.0  # these rows are stored exactly
-    # (n_components,), (n_samples,)
-    steps, errors = choose_steps(codec, X, codes, limits)
-    # (n_samples, n_components)
-    levels = quantize(codes, steps)
-    stored = rows_above_limits(errors, limits)
-    corrections = correct(codec, X, exact, levels * steps, stored, max_error)
-    return pack(CompressedRows(levels, steps, *corrections), fingerprint(codec))
+    # Codes are not needed if no entry may have an error.
+    if max_error is None or np.any(codec.layout.largest_errors(max_error)):
+        rows = quantized_rows(codec, X, exact, added_error, max_error)
+        data = pack(rows, fingerprint(codec))
+        if max_error is None or len(data) <= exact_size(codec, exact):
+            return data
+    return pack(exact_rows(codec, exact), fingerprint(codec))
 
 
 @QUIET
@@ -104,6 +101,46 @@ def fingerprint(codec) -> bytes:
     """Return eight bytes that identify a model, on every machine."""
     weights = to_arrays(codec.module).values()
     return _format.fingerprint([*weights, codec.mean, np.array(codec.scale)])
+
+
+# Rows to store
+
+
+def quantized_rows(codec, X, exact, added_error, max_error) -> CompressedRows:
+    """Return rows with quantized codes; the parameters are those of `compress`."""
+    # (n_samples, n_components)
+    codes = codec.components(X)
+    limits = error_limits(codec, X, codes, added_error)
+    codes[~limits.finite] = 0.0  # these rows are stored exactly
+    # (n_components,), (n_samples,)
+    steps, errors = choose_steps(codec, X, codes, limits)
+    # (n_samples, n_components)
+    levels = quantize(codes, steps)
+    stored = rows_above_limits(errors, limits)
+    corrected, corrections, step = correct(codec, X, levels * steps, stored, max_error)
+    entries = dense(exact[corrected]).astype(float_dtype(X)).T[corrections.T == EXACT]
+    return CompressedRows(levels, steps, corrected, corrections, step, entries)
+
+
+def exact_rows(codec, exact) -> CompressedRows:
+    """Return rows of which all entries are stored exactly."""
+    n_rows, n_components = exact.shape[0], codec.n_components
+    return CompressedRows(
+        levels=np.zeros((n_rows, n_components), dtype=np.int64),
+        steps=np.ones(n_components, dtype=np.float32),
+        corrected=np.ones(n_rows, dtype=bool),
+        corrections=np.full(exact.shape, EXACT),
+        step=1.0,
+        exact=dense(exact).astype(float_dtype(exact)).T.ravel(),
+    )
+
+
+def exact_size(codec, exact) -> float:
+    """Return the bytes of exact rows, estimated on a sample of the rows."""
+    n_rows, n_features = exact.shape
+    sample = exact[:: -(-n_rows * n_features // SAMPLE_ENTRIES)]
+    data = pack(exact_rows(codec, sample), fingerprint(codec))
+    return len(data) * n_rows / sample.shape[0]
 
 
 # Limits of the error
@@ -314,21 +351,21 @@ def max_width(fits: Callable, start: float) -> float:
 # Corrections
 
 
-def correct(codec, X, exact, codes, stored, max_error):
+def correct(codec, X, codes, stored, max_error):
     """Return the corrections of rows.
 
-    They are the fields `corrected`, `corrections`, `step` and `exact` of
-    `CompressedRows`. They bound the error of every entry, unless `max_error` is None,
-    and restore the rows exactly that the mask `stored` selects.
+    They are the fields `corrected`, `corrections` and `step` of `CompressedRows`. They
+    bound the error of every entry, unless `max_error` is None, and restore the rows
+    exactly that the mask `stored` selects.
     """
-    dtype = float_dtype(X)
     if max_error is None:
-        entries = dense(exact[stored]).astype(dtype)
-        return stored, np.full(entries.shape, EXACT), 1.0, entries.ravel()
+        shape = np.count_nonzero(stored), X.shape[1]
+        return stored, np.full(shape, EXACT), 1.0
+    dtype = float_dtype(X)
     corrected = stored.copy()
     step = float(np.clip(2 * (1 - RESERVED) * max_error, MIN_STEP, MAX_STEP))
     largest = codec.layout.largest_errors(max_error)
-    corrections, entries = [], []
+    corrections = []
     for block, decoded in codec.decode_blocks(codes):
         rows = dense(X[block])
         allowed = largest - machine_difference(codec, decoded, rows.astype(dtype))
@@ -338,9 +375,7 @@ def correct(codec, X, exact, codes, stored, max_error):
         levels = quantized_residuals(rows, decoded, step, allowed, dtype)
         levels[stored[block][chosen]] = EXACT
         corrections.append(levels)
-        stored_block = dense(exact[block])[chosen]
-        entries.append(stored_block[levels == EXACT].astype(dtype))
-    return corrected, np.concatenate(corrections), step, np.concatenate(entries)
+    return corrected, np.concatenate(corrections), step
 
 
 def errors_of(rows, decoded, dtype) -> np.ndarray:
@@ -385,6 +420,6 @@ def reconstruct(codec, compressed: CompressedRows) -> np.ndarray:
         rows[block] = cast_rows(decoded, dtype)
         start = end
     fixed = rows[corrected]
-    fixed[compressed.corrections == EXACT] = compressed.exact
+    fixed.T[compressed.corrections.T == EXACT] = compressed.exact
     rows[corrected] = fixed
     return rows

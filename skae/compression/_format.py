@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-MAGIC, VERSION = b"skae", 1
+MAGIC, VERSION = b"skae", 2
 HEADER = struct.Struct("<4sBBBB8sQQQd")
 CRC = struct.Struct("<I")
 DTYPES = {size: np.dtype(f"<f{size}") for size in (2, 4, 8)}
@@ -29,18 +29,14 @@ MAX_BITS = 32  # of an integer
 DIGIT_BITS = (1, 2, 4, 8, 16, 32)
 SAMPLE_INTEGERS = 2**17  # on which the width is chosen
 
-# No context (lc, lp, pb): neighboring bytes are almost independent. The size of the
+# Bytes have no context (lc): neighboring ones are almost independent. The size of the
 # dictionary bounds the memory of both sides.
-FILTERS = [
-    {
-        "id": lzma.FILTER_LZMA2,
-        "preset": 9 | lzma.PRESET_EXTREME,
-        "dict_size": 2**20,
-        "lc": 0,
-        "lp": 0,
-        "pb": 0,
-    }
-]
+LZMA2 = {
+    "id": lzma.FILTER_LZMA2,
+    "preset": 9 | lzma.PRESET_EXTREME,
+    "dict_size": 2**20,
+    "lc": 0,
+}
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,8 @@ class CompressedRows:
         Quantization step of the corrections.
 
     exact : ndarray of shape (n_exact,)
-        The entries whose correction is EXACT, in the float type of the rows.
+        The entries whose correction is EXACT, column by column, in the float type of
+        the rows.
     """
 
     levels: np.ndarray
@@ -107,10 +104,8 @@ def pack(rows: CompressedRows, fingerprint: bytes) -> bytes:
         n_exact=len(rows.exact),
         step=rows.step,
     )
-    steps = rows.steps.astype("<f4").tobytes()
-    exact = rows.exact.astype(DTYPES[header.itemsize]).tobytes()
-    data = HEADER.pack(*header) + steps + exact
-    data += compress_integers(integers, digit_bits)
+    data = HEADER.pack(*header) + rows.steps.astype("<f4").tobytes()
+    data += compress_integers(integers, digit_bits) + compress_floats(rows.exact)
     return data + CRC.pack(zlib.crc32(data))
 
 
@@ -168,6 +163,8 @@ def check_size(header: Header, shape: tuple[int, int], max_bytes: int) -> None:
     n_components, n_features = shape
     require(header.n_rows > 0, "it has no rows")
     require(header.n_corrected <= header.n_rows, "it has more corrections than rows")
+    n_corrections = header.n_corrected * n_features
+    require(header.n_exact <= n_corrections, "it has more entries than corrections")
     row = max(8 * n_components, header.itemsize * n_features)
     size = max(header.n_rows * row, header.n_corrected * 8 * n_features)
     if size > max_bytes:
@@ -180,14 +177,12 @@ def check_size(header: Header, shape: tuple[int, int], max_bytes: int) -> None:
 def read_rows(header: Header, data: bytes, shape: tuple[int, int]) -> CompressedRows:
     """Return the rows that follow a header that was checked."""
     n_components, n_features = shape
-    exact_start = HEADER.size + 4 * n_components
-    stream_start = exact_start + header.itemsize * header.n_exact
-    require(stream_start < len(data) - CRC.size, f"it has {len(data)} bytes")
+    steps_end = HEADER.size + 4 * n_components
     n_levels = header.n_rows * n_components
     n_flags = header.n_rows if header.n_corrected else 0
     n_corrections = header.n_corrected * n_features
-    integers = decompress_integers(
-        data[stream_start : -CRC.size],
+    integers, rest = decompress_integers(
+        data[steps_end : -CRC.size],
         header.digit_bits,
         header.n_digits,
         n_levels + n_flags + n_corrections,
@@ -196,11 +191,11 @@ def read_rows(header: Header, data: bytes, shape: tuple[int, int]) -> Compressed
     return CompressedRows(
         # C-contiguous, as in `pack`: the decoder rounds differently otherwise.
         levels=np.ascontiguousarray(levels.reshape(n_components, -1).T),
-        steps=np.frombuffer(data[HEADER.size : exact_start], dtype="<f4"),
+        steps=np.frombuffer(data[HEADER.size : steps_end], dtype="<f4"),
         corrected=flags == 1 if n_flags else np.zeros(header.n_rows, dtype=bool),
         corrections=corrections.reshape(n_features, -1).T,
         step=header.step,
-        exact=np.frombuffer(data[exact_start:stream_start], DTYPES[header.itemsize]),
+        exact=decompress_floats(rest, DTYPES[header.itemsize], header.n_exact),
     )
 
 
@@ -263,7 +258,21 @@ def compress_integers(integers: np.ndarray, bits: int) -> bytes:
     """Return the lowest digits of all integers, then the next ones, compressed."""
     n_digits = count_digits(integers, bits)
     digits = b"".join(pack_digits(integers, bits, i) for i in range(n_digits))
-    return lzma.compress(digits, format=lzma.FORMAT_RAW, filters=FILTERS)
+    return compress_words(digits, 1)
+
+
+def compress_floats(floats: np.ndarray) -> bytes:
+    """Return floats, compressed."""
+    itemsize = floats.dtype.itemsize
+    return compress_words(floats.astype(DTYPES[itemsize]).tobytes(), itemsize)
+
+
+def compress_words(data: bytes, itemsize: int) -> bytes:
+    """Return words of 1, 2, 4 or 8 bytes, compressed."""
+    # The context of a byte is its position in the word.
+    position_bits = itemsize.bit_length() - 1
+    filters = [{**LZMA2, "lp": position_bits, "pb": position_bits}]
+    return lzma.compress(data, format=lzma.FORMAT_RAW, filters=filters)
 
 
 def word_of(bits: int) -> tuple[np.dtype, np.ndarray]:
@@ -281,26 +290,36 @@ def pack_digits(integers: np.ndarray, bits: int, i: int) -> bytes:
 
 
 def decompress_integers(
-    stream: bytes, bits: int, n_digits: int, n_integers: int
-) -> np.ndarray:
-    """Return the signed integers whose digits were compressed."""
+    data: bytes, bits: int, n_digits: int, n_integers: int
+) -> tuple[np.ndarray, bytes]:
+    """Return the signed integers whose digits were compressed, and the bytes after."""
     word, shifts = word_of(bits)
     n_words = -(-n_integers // len(shifts))  # of one digit of all integers
-    words = decompress(stream, n_digits * n_words * word.itemsize)
+    words, rest = decompress(data, n_digits * n_words * word.itemsize)
     integers = np.zeros(n_integers, dtype=np.uint32)
     for i, column in enumerate(np.frombuffer(words, word).reshape(n_digits, -1, 1)):
         digits = (column >> shifts & 2**bits - 1).ravel()[:n_integers]
         integers |= digits.astype(np.uint32) << bits * i
-    return (integers >> 1).astype(np.int64) ^ -(integers & 1).astype(np.int64)
+    return (integers >> 1).astype(np.int64) ^ -(integers & 1).astype(np.int64), rest
 
 
-def decompress(stream: bytes, size: int) -> bytes:
-    """Return the decompressed bytes; no more than size + 1 are ever produced."""
-    decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=FILTERS)
+def decompress_floats(data: bytes, dtype: np.dtype, n_floats: int) -> np.ndarray:
+    """Return the floats that were compressed."""
+    floats, rest = decompress(data, n_floats * dtype.itemsize)
+    require(not rest, f"{len(rest)} bytes follow its entries")
+    return np.frombuffer(floats, dtype)
+
+
+def decompress(data: bytes, size: int) -> tuple[bytes, bytes]:
+    """Return the decompressed bytes of a stream, and the bytes after the stream.
+
+    No more than size + 1 bytes are ever produced.
+    """
+    decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[LZMA2])
     try:
-        digits = decoder.decompress(stream, max_length=min(size + 1, sys.maxsize))
+        words = decoder.decompress(data, max_length=min(size + 1, sys.maxsize))
     except lzma.LZMAError as error:
-        raise ValueError(f"{DAMAGED}: its integers are not readable.") from error
-    complete = decoder.eof and not decoder.unused_data
-    require(complete and len(digits) == size, "its integers are too few or too many")
-    return digits
+        raise ValueError(f"{DAMAGED}: its numbers are not readable.") from error
+    complete = decoder.eof and len(words) == size
+    require(complete, "its numbers are too few or too many")
+    return words, decoder.unused_data

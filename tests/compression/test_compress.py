@@ -1,5 +1,6 @@
 """Compression: search for the steps, bounds on the error, untrusted data."""
 
+import lzma
 import pickle
 import zlib
 from functools import cache
@@ -9,6 +10,13 @@ import pandas as pd
 import pytest
 from scipy import sparse
 from scipy.special import kl_div, rel_entr
+from sklearn.datasets import (
+    load_breast_cancer,
+    load_diabetes,
+    load_digits,
+    load_iris,
+    load_wine,
+)
 from sklearn.exceptions import NotFittedError
 
 from skae import MLP, AutoencoderTransformer, Conv, Ordered
@@ -435,9 +443,99 @@ def test_max_error_holds_for_the_largest_numbers(dtype, X):
     assert np.abs(back[[2, 5]] / 2 - rows[[2, 5]] / 2).max() <= 0.05
 
 
-def test_a_max_error_of_zero_is_lossless(model, X):
+# Without any loss
+
+LOSSLESS = {
+    "digits": lambda: load_digits().data[::2],
+    "digits in float32": lambda: load_digits().data[::4].astype(np.float32),
+    "digits in float16": lambda: load_digits().data[::4].astype(np.float16),
+    "digits in uint8": lambda: load_digits().data[::4].astype(np.uint8),
+    "wine": lambda: load_wine().data,
+    "breast_cancer": lambda: load_breast_cancer().data,
+    "breast_cancer in float32": lambda: load_breast_cancer().data.astype(np.float32),
+    "diabetes": lambda: load_diabetes().data,
+    "iris": lambda: load_iris().data,
+    "numbers": surface,
+    "small and large": lambda: surface(8 * 300).reshape(-1, 8) * 10.0 ** np.arange(8),
+}
+
+
+@cache
+def fitted_to_lossless(name):
+    X = LOSSLESS[name]()
+    return X, fitted(X, n_components=2)
+
+
+def bits_of(X):
+    return np.asarray(X).view(f"u{X.itemsize}")
+
+
+def as_floats(X):
+    return X if X.dtype.kind == "f" else X.astype(float)
+
+
+@pytest.mark.parametrize("name", LOSSLESS)
+def test_a_max_error_of_zero_is_lossless(name):
+    X, model = fitted_to_lossless(name)
     back = model.decompress(model.compress(X, max_error=0))
-    np.testing.assert_array_equal(back, X)
+    np.testing.assert_array_equal(bits_of(back), bits_of(as_floats(X)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_max_error_of_zero_keeps_every_bit(dtype, model, X):
+    rows, limits = X.astype(dtype), np.finfo(dtype)
+    rows[0, :6] = -0.0, limits.smallest_subnormal, limits.tiny, 1 / 3, -1 / 3, 0.0
+    rows[1, :2] = (limits.max, limits.min) if dtype != np.float64 else (1e150, -1e150)
+    back = model.decompress(model.compress(rows, max_error=0))
+    np.testing.assert_array_equal(bits_of(back), bits_of(rows))
+
+
+def test_missing_values_and_signs_of_zeros_are_kept():
+    rows = surface()
+    rows[3, :4] = np.nan, -0.0, 0.0, np.nan
+    model = fitted(rows, n_components=2)
+    back = model.decompress(model.compress(rows, max_error=0))
+    np.testing.assert_array_equal(back, rows)
+    np.testing.assert_array_equal(np.signbit(back[3, 1:3]), [True, False])
+
+
+def lossless_sizes(X):
+    """Return the bytes of floats and of their byte planes, by columns, with lzma."""
+    columns = np.ascontiguousarray(as_floats(X).T)
+    planes = columns.ravel().view(np.uint8).reshape(-1, columns.itemsize).T
+    return [len(lzma.compress(each.tobytes())) for each in (columns, planes)]
+
+
+@pytest.mark.parametrize("name", LOSSLESS)
+def test_lossless_rows_take_no_more_bytes_than_with_lzma(name):
+    X, model = fitted_to_lossless(name)
+    size = len(model.compress(X, max_error=0))
+    # The header, the steps and placeholders take up to 160 bytes.
+    assert size <= 1.03 * min(lossless_sizes(X)) + 160
+
+
+@pytest.mark.parametrize("max_error", [1e-300, 1e-6, 1e-4, 0.01])
+@pytest.mark.parametrize("name", LOSSLESS)
+def test_a_bound_takes_no_more_bytes_than_exact_rows(name, max_error):
+    X, model = fitted_to_lossless(name)
+    data = model.compress(X, max_error=max_error * X.astype(float).std())
+    assert len(data) <= 1.15 * len(model.compress(X, max_error=0))
+
+
+def test_rows_are_exact_if_that_takes_fewer_bytes():
+    X, model = fitted_to_lossless("digits")
+    assert model.compress(X, max_error=0.01) == model.compress(X, max_error=0)
+
+
+def test_exact_entries_are_stored_by_columns(model, X):
+    rows = X.copy()
+    rows[[3, 90], :3] = 1e100 * (1 + np.arange(6.0).reshape(2, 3))
+    data = model.compress(rows, max_error=0.25)
+    written = unpack(data, fingerprint(model._codec), (4, 64), 2**30)
+    expected = [*rows[[3, 90], 0], *rows[[3, 90], 1], *rows[[3, 90], 2]]
+    assert set(expected) <= set(written.exact)
+    large = written.exact[written.exact > 1e99]
+    np.testing.assert_array_equal(large, expected)
 
 
 @pytest.mark.parametrize("max_error", [None, 0.2])

@@ -17,16 +17,19 @@ from skae.compression._format import (
     CRC,
     DIGIT_BITS,
     EXACT,
-    FILTERS,
     HEADER,
+    LZMA2,
     MAX_LEVEL,
     CompressedRows,
     Header,
     best_digit_bits,
+    compress_floats,
     compress_integers,
     count_digits,
+    decompress_floats,
     decompress_integers,
     pack,
+    to_integers,
     unpack,
 )
 
@@ -116,7 +119,8 @@ def test_levels_are_in_memory_row_by_row(rows, data):
 def test_digits_of_every_width_are_the_same_after_decompression(largest, n, bits):
     unsigned = np.linspace(largest, 0, n).astype(np.uint32)
     stream, n_digits = compress_integers(unsigned, bits), count_digits(unsigned, bits)
-    signed = decompress_integers(stream, bits, n_digits, n)
+    signed, rest = decompress_integers(stream + b"rest", bits, n_digits, n)
+    assert rest == b"rest"
     assert_array_equal(np.where(signed < 0, -2 * signed - 1, 2 * signed), unsigned)
 
 
@@ -159,18 +163,51 @@ def test_an_outlier_takes_few_bytes(global_random_seed):
     assert size_of(levels) < without + 60
 
 
+# Floats
+
+FLOATS = {"<f2": np.uint16, "<f4": np.uint32, "<f8": np.uint64}
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("n", [0, 1, 1000])
+def test_every_bit_of_floats_is_the_same_after_decompression(n, dtype):
+    bits = np.random.default_rng(0).bytes(n * np.dtype(dtype).itemsize)
+    floats = np.frombuffer(bits, dtype)
+    found = decompress_floats(compress_floats(floats), floats.dtype, n)
+    assert_array_equal(found.view(FLOATS[dtype]), floats.view(FLOATS[dtype]))
+
+
+def byte_planes(floats):
+    """Return the lowest bytes of all floats, then the next ones, and so on."""
+    return floats.view(np.uint8).reshape(len(floats), -1).T.tobytes()
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("decimals", [0, 2, 30])
+def test_floats_take_no_more_bytes_than_their_byte_planes(
+    decimals, dtype, global_random_seed
+):
+    rng = np.random.default_rng(global_random_seed)
+    floats = np.round(rng.standard_normal(5000), decimals).astype(dtype)
+    size = len(compress_floats(floats))
+    assert size <= 1.02 * len(lzma.compress(byte_planes(floats)))
+
+
 # The documented format
 
 
 def read_as_documented(data, k, d):
-    """Return the columns of integers, decoded without numpy."""
+    """Return the columns of integers and the exact entries, decoded without numpy."""
     header = struct.unpack("<4sBBBB8sQQQd", data[:48])
     _, _, itemsize, digit_bits, n_digits, _, n_rows, n_corrected, n_exact, _ = header
-    stream = data[48 + 4 * k + itemsize * n_exact : -4]
-    filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 2**20}]
-    digits = int.from_bytes(
-        lzma.decompress(stream, lzma.FORMAT_RAW, filters=filters), "little"
-    )
+    streams, found = data[48 + 4 * k : -4], []
+    for _ in range(2):
+        filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 2**20}]
+        decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters)
+        found.append(decoder.decompress(streams))
+        streams = decoder.unused_data
+    digits = int.from_bytes(found[0], "little")
+    exact = struct.unpack(f"<{n_exact}{ {2: 'e', 4: 'f', 8: 'd'}[itemsize] }", found[1])
     lengths = [n_rows] * k
     lengths += [n_rows] + [n_corrected] * d if n_corrected else []
     # The first digits are in the lowest bits; each group of digits is whole bytes.
@@ -183,7 +220,8 @@ def read_as_documented(data, k, d):
         for j in range(sum(lengths))
     ]
     signed = [u // 2 if u % 2 == 0 else -(u + 1) // 2 for u in numbers]
-    return [[signed.pop(0) for _ in range(length)] for length in lengths]
+    columns = [[signed.pop(0) for _ in range(length)] for length in lengths]
+    return columns, list(exact)
 
 
 @pytest.mark.parametrize("scale", [0.1, 1, 100, 1e8])
@@ -192,10 +230,20 @@ def test_integers_are_stored_as_documented(scale, global_random_seed):
     levels = np.rint(scale * rng.standard_normal((31, 3))).astype(int)
     corrections = np.rint(rng.standard_normal((9, 4))).astype(int)
     rows = rows_of(levels, corrections)
-    columns = read_as_documented(pack(rows, FINGERPRINT), k=3, d=4)
+    columns, exact = read_as_documented(pack(rows, FINGERPRINT), k=3, d=4)
+    assert exact == []
     assert columns[:3] == levels.T.tolist()
     assert columns[3] == rows.corrected.tolist()
     assert columns[4:] == corrections.T.tolist()
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_exact_entries_are_stored_as_documented(dtype):
+    corrections = np.array([[EXACT, 0, 1, EXACT], [0, 0, EXACT, 0]])
+    rows = rows_of([[1], [2], [3]], corrections, [0.5, 7.25, -0.0], dtype)
+    columns, exact = read_as_documented(pack(rows, FINGERPRINT), k=1, d=4)
+    assert columns[2:] == corrections.T.tolist()
+    assert str(exact) == "[0.5, 7.25, -0.0]"
 
 
 GOLDEN = CompressedRows(
@@ -209,19 +257,19 @@ GOLDEN = CompressedRows(
     exact=np.array([1e30], dtype=np.float32),
 )
 GOLDEN_BYTES = (
-    "736b6165010404080001020304050607050000000000000002000000000000000100000000000000"
-    "000000000000c03f0000003f0000803e00008035caf24971e0006f00270000100057f536b8441bd5"
-    "88bd3ac5208cff999e538ae84842dc68b28e7ec1050455970d6938468a8000dca8180d"
+    "736b6165020404080001020304050607050000000000000002000000000000000100000000000000"
+    "000000000000c03f0000003f0000803e00008035e0006f00270000100057f536b8441bd588bd3ac5"
+    "208cff999e538ae84842dc68b28e7ec1050455970d6938468a8000010003caf24971007b4f6c22"
 )
 
 
-def test_bytes_of_an_earlier_version_are_read():
+def test_bytes_that_were_written_before_are_read():
     assert_same_rows(unpack_like(GOLDEN, bytes.fromhex(GOLDEN_BYTES)), GOLDEN)
 
 
-def test_everything_but_the_stream_is_fixed():
-    # Another version of liblzma may compress to another stream.
-    start = HEADER.size + 4 * 3 + 4 * 1
+def test_everything_but_the_streams_is_fixed():
+    # Another version of liblzma may compress to other streams.
+    start = HEADER.size + 4 * 3
     assert pack(GOLDEN, FINGERPRINT)[:start].hex() == GOLDEN_BYTES[: 2 * start]
 
 
@@ -271,9 +319,10 @@ def test_another_model_is_refused(data):
         unpack(data, bytes(8), (5, 30), 2**30)
 
 
-def test_a_later_version_is_refused(rows, data):
-    with pytest.raises(ValueError, match="data in version 2 of the format"):
-        unpack_like(rows, changed(data, version=2))
+@pytest.mark.parametrize("version", [0, 1, 3, 255])
+def test_another_version_is_refused(version, rows, data):
+    with pytest.raises(ValueError, match=f"data in version {version} of the format"):
+        unpack_like(rows, changed(data, version=version))
 
 
 def test_more_rows_than_allowed_are_refused_before_allocation(rows, data):
@@ -294,14 +343,35 @@ def test_rows_that_are_missing_take_no_memory(n_rows, rows, data):
         unpack_like(rows, changed(data, n_rows=n_rows), max_bytes=10**30)
 
 
+@pytest.fixture(scope="module")
+def bomb():
+    """Return 80 MB of zeros, compressed to a few kilobytes."""
+    zeros = lzma.LZMACompressor(lzma.FORMAT_RAW, filters=[LZMA2])
+    return b"".join(zeros.compress(bytes(2**20)) for _ in range(80)) + zeros.flush()
+
+
 @pytest.mark.usefixtures("little_memory")
-def test_a_stream_is_decompressed_no_further_than_declared(rows, data):
-    zeros = lzma.LZMACompressor(lzma.FORMAT_RAW, filters=FILTERS)
-    # 80 MB of zeros, in a few kilobytes
-    bomb = b"".join(zeros.compress(bytes(2**20)) for _ in range(80)) + zeros.flush()
-    start = HEADER.size + 4 * 5 + 8 * 2
+@pytest.mark.parametrize("first", [True, False])
+def test_a_stream_is_decompressed_no_further_than_declared(first, rows, data, bomb):
+    integers = to_integers(rows)
+    stream = compress_integers(integers, best_digit_bits(integers))
+    start = HEADER.size + 4 * 5
+    assert data[start : start + len(stream)] == stream
+    streams = bomb + compress_floats(rows.exact) if first else stream + bomb
     with pytest.raises(ValueError, match="too few or too many"):
-        unpack_like(rows, with_checksum(data[:start] + bomb + bytes(CRC.size)))
+        unpack_like(rows, with_checksum(data[:start] + streams + bytes(CRC.size)))
+
+
+def test_bytes_after_the_last_stream_are_refused(rows, data):
+    with pytest.raises(ValueError, match="1 bytes follow"):
+        unpack_like(rows, with_checksum(data + b"0"))
+
+
+@pytest.mark.usefixtures("little_memory")
+@pytest.mark.parametrize("n_exact", [3, 80 * 30, 80 * 30 + 1, 2**64 - 1])
+def test_exact_entries_that_are_missing_take_no_memory(n_exact, rows, data):
+    with pytest.raises(ValueError, match=r"too many|more entries than corrections"):
+        unpack_like(rows, changed(data, n_exact=n_exact))
 
 
 FIELDS = {
