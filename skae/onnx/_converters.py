@@ -119,9 +119,10 @@ def convert_detector(scope, operator, container) -> None:
     graph.set_output(1, scores)
     flat = graph.add("Reshape", scores, graph.constant(np.array([-1])))
     zero = graph.add("CastLike", graph.constant(np.array(0)), flat)
-    is_outlier = graph.add("Less", flat, zero)
-    labels = [graph.constant(np.array(value)) for value in (-1, 1)]
-    graph.set_output(0, graph.add("Where", is_outlier, *labels))
+    # False for NaN, the score of a row that `predict` would refuse.
+    is_inlier = graph.add("GreaterOrEqual", flat, zero)
+    labels = [graph.constant(np.array(value)) for value in (1, -1)]
+    graph.set_output(0, graph.add("Where", is_inlier, *labels))
 
 
 def check_names(operator) -> None:
