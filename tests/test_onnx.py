@@ -341,7 +341,7 @@ def test_rows_that_detectors_refuse_are_outliers(value):
     detector = AutoencoderOutlierDetector(n_estimators=1, random_state=0).fit(X)
     proto = to_onnx(detector, X[:1])
     X[0, 0] = value
-    with pytest.raises(ValueError, match="NaN|infinity"):
+    with pytest.raises(ValueError, match=r"NaN|infinity"):
         detector.predict(X)
     labels, _ = run(proto, X)
     assert labels[0] == -1
