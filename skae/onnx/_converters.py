@@ -26,8 +26,9 @@ ELEMENTS = {
     DoubleTensorType: onnx.TensorProto.DOUBLE,
     Int64TensorType: onnx.TensorProto.INT64,
 }
-RECURRENT, LENGTHS = ("GRU", "LSTM", "RNN"), 4  # the position of an input
-# Levels as values of an input of a type.
+RECURRENT = ("GRU", "LSTM", "RNN")
+LENGTHS = 4  # position of the lengths of sequences among their inputs
+# Functions that convert a level to the type of an input.
 LEVELS = {
     StringTensorType: str,
     BooleanTensorType: bool,
@@ -72,7 +73,7 @@ def register() -> None:
 
 def float_type(operator) -> type:
     """Return the type of results: float64 if the first input has it, else float32."""
-    # As skl2onnx declares the types of the steps that follow.
+    # The same rule as that of skl2onnx, which the following steps expect.
     is_double = isinstance(operator.inputs[0].type, DoubleTensorType)
     return DoubleTensorType if is_double else FloatTensorType
 
