@@ -39,7 +39,7 @@ def split(name):
 
 
 def variance_lost(model, X_train, X_test):
-    """Return the fraction of the variance of the test rows that is not explained."""
+    """Return the share of the variance of the test rows that is not explained."""
     residual = X_test - model.inverse_transform(model.transform(X_test))
     return (residual**2).sum() / ((X_test - X_train.mean(axis=0)) ** 2).sum()
 

@@ -56,15 +56,14 @@ for name, parts in variants.items():
 # Codes of test images
 # --------------------
 #
-# Each image is plotted as its digit. Each title shows the fraction of variance that the
-# two components explain. ``TopK(1)``
-# keeps one component of each code, so the codes lie on the axes. The last three
-# variants have a standard normal prior; the circles contain 39 % and 86 % of this
-# distribution.
+# Each image is plotted as its digit. Each title shows the share of the variance that
+# the two components explain. ``TopK(1)`` keeps one component of each code, so the codes
+# lie on the axes. The last three variants have a standard normal prior; the circles
+# contain 39 % and 86 % of this distribution.
 
 
 def explained(model):
-    """Return the fraction of the variance of the test images that is explained."""
+    """Return the share of the variance of the test images that is explained."""
     residual = X_test - model.inverse_transform(model.transform(X_test))
     return 1 - (residual**2).sum() / ((X_test - X_train.mean(axis=0)) ** 2).sum()
 

@@ -4,7 +4,7 @@ Number of components of images
 
 ``PCA(n_components=0.9)`` selects the smallest number of components that explain 90 % of
 the variance. The autoencoder has the same option: its components are then trained in
-order of importance, and the smallest number that explains this fraction of the variance
+order of importance, and the smallest number that explains this share of the variance
 of the validation rows is kept.
 """
 
@@ -43,7 +43,7 @@ ordered = AutoencoderTransformer(k, regularizer=Ordered(), random_state=0).fit(X
 
 
 def explained(model):
-    """Return the fraction of variance that the first 1, 2, ... components explain."""
+    """Return the share of the variance that the first 1, 2, ... components explain."""
     codes = model.transform(X_test)
     deviation = ((X_test - X_train.mean(axis=0)) ** 2).sum()
     truncated = [codes * (np.arange(codes.shape[1]) < b) for b in range(1, k + 1)]
@@ -52,7 +52,7 @@ def explained(model):
 
 
 # %%
-# Each curve shows the fraction of the variance of the test images that is explained
+# Each curve shows the share of the variance of the test images that is explained
 # when all but the first components are set to zero.
 
 BLUE, ORANGE, GRAY = "#0072b2", "#d55e00", "#777777"
@@ -77,7 +77,7 @@ ax.spines[["top", "right"]].set_visible(False)
 plt.show()
 
 # %%
-# As for PCA, ``explained_variance_ratio_`` contains the fraction of variance that each
+# As for PCA, ``explained_variance_ratio_`` contains the share of the variance that each
 # component adds. It is computed on training rows.
 
 print(np.round(ordered.explained_variance_ratio_, 3))

@@ -23,13 +23,13 @@ X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
 # ---------------------
 #
 # Both are scikit-learn transformers with the same methods, so one function evaluates
-# both. It returns the fraction of the variance of the test images that is lost when
+# both. It returns the share of the variance of the test images that is lost when
 # they are encoded and decoded. The pixels have the same unit, so they are not
 # standardized.
 
 
 def variance_lost(model):
-    """Return the fraction of the variance of the test rows that is not explained."""
+    """Return the share of the variance of the test rows that is not explained."""
     residual = X_test - model.inverse_transform(model.transform(X_test))
     return (residual**2).sum() / ((X_test - X_train.mean(axis=0)) ** 2).sum()
 

@@ -27,8 +27,8 @@ X.iloc[:3, :5]
 # Variance explained by number of components
 # ------------------------------------------
 #
-# The columns have different units, so they are standardized. ``score`` is the fraction
-# of variance that the components explain. With ``max_iter=0``, the model is PCA.
+# The columns have different units, so they are standardized. ``score`` is the share of
+# the variance that the components explain. With ``max_iter=0``, the model is PCA.
 # :func:`sklearn.model_selection.validation_curve` computes the score for each number of
 # components on five folds.
 
@@ -115,19 +115,19 @@ ax.spines[["top", "right"]].set_visible(False)
 plt.show()
 
 # %%
-# A given fraction of the variance
+# A given share of the variance
 # --------------------------------
 #
-# ``n_components`` can be the fraction of variance to explain, as for PCA. PCA selects
+# ``n_components`` can be the share of the variance to explain, as for PCA. PCA selects
 # the number on the training rows, the autoencoder on validation rows.
 
-for fraction in (0.8, 0.9, 0.95):
-    pca = make_pipeline(StandardScaler(), PCA(fraction)).fit(X_train)
+for share in (0.8, 0.9, 0.95):
+    pca = make_pipeline(StandardScaler(), PCA(share)).fit(X_train)
     autoencoder = make_pipeline(
-        StandardScaler(), AutoencoderTransformer(fraction, random_state=0)
+        StandardScaler(), AutoencoderTransformer(share, random_state=0)
     ).fit(X_train)
     print(
-        f"{fraction:.0%}: PCA {pca[-1].n_components_} components, "
+        f"{share:.0%}: PCA {pca[-1].n_components_} components, "
         f"autoencoder {autoencoder[-1].n_components_} components, "
         f"which explain {autoencoder.score(X_test):.1%} on test rows"
     )

@@ -805,6 +805,7 @@ class AutoencoderTransformer(
             them further. For sequences of different lengths the last
             column is the length, as a share of the number of steps in X.
         """
+        # Testing one attribute is faster than all, which matters for a single row.
         check_is_fitted(self, "module_")
         rows = validate_rows(self, X)
         expected = rows.shape[0], self.n_components_
@@ -1031,6 +1032,7 @@ class AutoencoderTransformer(
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         seed, regularizer = draw_seed(random_state), self.module_.regularizer
         learned = self._array("_codes"), self._array("_lengths")
+        # scikit-learn fits a mixture to NumPy arrays.
         with config_context(array_api_dispatch=False):
             codes = sample_codes(regularizer, *learned, n_samples, seed, self._seed)
         return self._decode_like_training_rows(codes)

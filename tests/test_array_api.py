@@ -307,7 +307,8 @@ def test_displays_draw_arrays_of_all_namespaces(display, namespace):
     pyplot = pytest.importorskip("matplotlib.pyplot")
     model = detector() if display is OutlierDisplay else AutoencoderTransformer(**QUICK)
     X = convert(load_iris().data[:60])
-    display.from_estimator(model.fit(X), X)
+    drawn = display.from_estimator(model.fit(X), X)
+    assert drawn.figure_.axes
     pyplot.close("all")
 
 

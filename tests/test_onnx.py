@@ -1,7 +1,6 @@
 """ONNX models have the results of scikit-learn's estimators, within 1e-5."""
 
 import logging
-from functools import partial
 
 import numpy as np
 import onnxruntime
@@ -336,6 +335,18 @@ def test_outlier_detectors_have_equal_labels_and_scores():
     assert_equal_decisions(detector, to_onnx(detector, X[:1]), X)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_rows_that_detectors_refuse_are_outliers(value):
+    X = load_iris().data.astype(np.float32)
+    detector = AutoencoderOutlierDetector(n_estimators=1, random_state=0).fit(X)
+    proto = to_onnx(detector, X[:1])
+    X[0, 0] = value
+    with pytest.raises(ValueError, match=r"NaN|infinity"):
+        detector.predict(X)
+    labels, _ = run(proto, X)
+    assert labels[0] == -1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("loss", ["huber", "poisson", "log_loss"])
 def test_outlier_detectors_of_any_loss_have_equal_labels(loss):
@@ -431,6 +442,6 @@ def test_elimination_solves_positive_definite_systems():
 
 def test_messages_of_the_exporter_do_not_change_logging():
     before = logging.root.manager.disable
-    small_model = partial(small, DIGITS[:60], network=MLP(activation="gelu"))
-    skae.onnx.to_onnx(small_model(), "encode")
+    model = small(DIGITS[:60], network=MLP(activation="gelu"))
+    skae.onnx.to_onnx(model, "encode")
     assert logging.root.manager.disable == before

@@ -67,10 +67,9 @@ def test_codes_of_integers_have_the_type_of_the_model():
 
 def test_a_large_mean_costs_no_digits():
     X = DIGITS + 1e6
-    module = small(X).to_torch_module()
-    assert_allclose(as_numpy(module(torch.from_numpy(X))) - 1e6,
-                    as_numpy(small().to_torch_module()(torch.from_numpy(DIGITS))),
-                    atol=1e-3)  # fmt: skip
+    shifted = small(X).to_torch_module()(torch.from_numpy(X))
+    expected = small().to_torch_module()(torch.from_numpy(DIGITS))
+    assert_allclose(as_numpy(shifted) - 1e6, as_numpy(expected), atol=1e-3)
 
 
 def test_one_part_has_the_weights_of_this_part_only():

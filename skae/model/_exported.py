@@ -141,7 +141,7 @@ class TableRows(Rows):
         return torch.cat([column.decode(entries) for column, entries in pairs], dim=1)
 
 
-class ScoredNumber(nn.Module):
+class StandardizedNumber(nn.Module):
     """A column of numbers, encoded as z-scores.
 
     Parameters
@@ -216,7 +216,7 @@ class CategoryIndicators(nn.Module):
 
 
 COLUMN_ENCODERS = {
-    NumberColumn: ScoredNumber,
+    NumberColumn: StandardizedNumber,
     BooleanColumn: BooleanIndicator,
     CategoryColumn: CategoryIndicators,
 }

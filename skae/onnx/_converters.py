@@ -26,8 +26,9 @@ ELEMENTS = {
     DoubleTensorType: onnx.TensorProto.DOUBLE,
     Int64TensorType: onnx.TensorProto.INT64,
 }
-RECURRENT, LENGTHS = ("GRU", "LSTM", "RNN"), 4  # the position of an input
-# Levels as values of an input of a type.
+RECURRENT = ("GRU", "LSTM", "RNN")
+LENGTHS = 4  # position of the lengths of sequences among their inputs
+# Functions that convert a level to the type of an input.
 LEVELS = {
     StringTensorType: str,
     BooleanTensorType: bool,
@@ -72,7 +73,7 @@ def register() -> None:
 
 def float_type(operator) -> type:
     """Return the type of results: float64 if the first input has it, else float32."""
-    # As skl2onnx declares the types of the steps that follow.
+    # The same rule as that of skl2onnx, which the following steps expect.
     is_double = isinstance(operator.inputs[0].type, DoubleTensorType)
     return DoubleTensorType if is_double else FloatTensorType
 
@@ -119,9 +120,10 @@ def convert_detector(scope, operator, container) -> None:
     graph.set_output(1, scores)
     flat = graph.add("Reshape", scores, graph.constant(np.array([-1])))
     zero = graph.add("CastLike", graph.constant(np.array(0)), flat)
-    is_outlier = graph.add("Less", flat, zero)
-    labels = [graph.constant(np.array(value)) for value in (-1, 1)]
-    graph.set_output(0, graph.add("Where", is_outlier, *labels))
+    # False for NaN, the score of a row that `predict` would refuse.
+    is_inlier = graph.add("GreaterOrEqual", flat, zero)
+    labels = [graph.constant(np.array(value)) for value in (1, -1)]
+    graph.set_output(0, graph.add("Where", is_inlier, *labels))
 
 
 def check_names(operator) -> None:

@@ -24,19 +24,15 @@ class ImputedRows(nn.Module):
         self.missing_value = imputer.missing_values
         self.autoencoder = imputer.autoencoder_.to_torch_module()
         empty = imputer.empty_
-        # The positions of columns, and of the filled ones that `transform` returns.
-        kept = np.arange(len(empty)) if imputer.keep_empty_features else ~empty
+        present = np.flatnonzero(~empty)
         indicated = imputer.indicated_ if imputer.add_indicator else np.empty(0, int)
-        for name, positions in {
-            "present": np.flatnonzero(~empty),
-            "kept": np.arange(len(empty))[kept],
-            "indicated": indicated,
-        }.items():
-            self.register_buffer(name, torch.from_numpy(positions))
-        # Empty columns are filled with zeros.
-        spread = np.eye(len(empty))[~empty]
         for name, array in {
-            "spread": spread,
+            # The positions of columns with values, and of those that are returned.
+            "present": present,
+            "kept": np.arange(len(empty)) if imputer.keep_empty_features else present,
+            "indicated": indicated,
+            # Empty columns are filled with zeros.
+            "spread": np.eye(len(empty))[present],
             "mean": imputer.scaler_.mean_,
             "scale": imputer.scaler_.scale_,
         }.items():
