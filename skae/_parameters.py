@@ -121,4 +121,4 @@ def warn_of_sizes(config, n_rows: int) -> None:
     else:
         return
     # The caller of `fit`, whose decorator is a frame of its own.
-    warnings.warn(message, UserWarning, stacklevel=5)
+    warnings.warn(message, UserWarning, stacklevel=6)

@@ -2,6 +2,9 @@
 
 import os
 
+# Array API support of SciPy, which is read when it is imported.
+os.environ.setdefault("SCIPY_ARRAY_API", "1")
+
 import numpy as np
 import pytest
 import torch

@@ -104,8 +104,9 @@ def fits_like_input(*names):
                 return method(self, X, *args, **kwargs)
             with config_context(array_api_dispatch=False):
                 method(self, X, *args, **kwargs)
-            for name in names:
-                setattr(self, name, like(vars(self)[name], X))
+            # All before the first is set: memory of a device may not suffice.
+            moved = {name: like(vars(self)[name], X) for name in names}
+            vars(self).update(moved)
             return self
 
         return dispatching

@@ -4,7 +4,13 @@
 alone, also from codes to rows.
 """
 
-from skae.onnx._converters import register
-from skae.onnx._graph import to_onnx
+try:
+    from skae.onnx._converters import register
+    from skae.onnx._graph import to_onnx
+except ImportError as error:
+    raise ImportError(
+        f"skae.onnx needs onnx, onnxscript and skl2onnx: {error}. Install skae with the "
+        "extra onnx."
+    ) from error
 
 __all__ = ["register", "to_onnx"]

@@ -30,7 +30,7 @@ def warn_of_failure(estimator, result, messages):
     texts = (message(estimator, result) for message in messages)
     text = next(filter(None, texts), None)
     if text is not None:
-        warnings.warn(text, ConvergenceWarning, stacklevel=5)
+        warnings.warn(text, ConvergenceWarning, stacklevel=6)
 
 
 def collapse_message(estimator, result) -> str | None:
@@ -95,7 +95,7 @@ def warn_of_other_rows(run):
         f"standard deviation {spread:.3g} instead of 0 and 1. Training is slow, and "
         "its result worse. Train a new model first on rows of all kinds.",
         UserWarning,
-        stacklevel=6,
+        stacklevel=7,
     )
 
 
