@@ -2,10 +2,12 @@
 
 import math
 import warnings
+from collections.abc import Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
 
 import numpy as np
+import torch
 from scipy import sparse
 from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.callback import CallbackSupportMixin
@@ -13,6 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
 
 from skae._base import restore_attributes
 from skae._sklearn import (
@@ -246,9 +249,10 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
         self._units, parts = [], []
         for autoencoder in self.estimators_:
             errors, codes = errors_and_codes(autoencoder, rows)
-            self._units.append(units(errors, codes, weight))
-            parts.append(row_parts(errors, codes, self._units[-1]))
-        return combine(parts)
+            unit = units(errors.numpy(), codes.numpy(), weight)
+            self._units.append(unit)
+            parts.append(row_parts(errors, codes, as_tensors(unit)))
+        return combine(parts).numpy()
 
     def _prototype(self) -> AutoencoderTransformer:
         """Return a clone of the autoencoder; raise ValueError if it is distributed."""
@@ -405,7 +409,11 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
         check_is_fitted(self)
         rows = self._standardize(X)
         members = zip(self.estimators_, self._units, strict=True)
-        return combine([row_parts(*errors_and_codes(a, rows), u) for a, u in members])
+        parts = []
+        for autoencoder, unit in members:
+            errors, codes = errors_and_codes(autoencoder, rows)
+            parts.append(row_parts(errors, codes, as_tensors(unit)))
+        return combine(parts).numpy()
 
     @returns_like_input
     def feature_scores(self, X):
@@ -433,8 +441,9 @@ class AutoencoderOutlierDetector(CallbackSupportMixin, OutlierMixin, BaseEstimat
         scores = []
         for autoencoder, unit in zip(self.estimators_, self._units, strict=True):
             errors = autoencoder.reconstruction_error(rows, per_feature=True)
-            scores.append(error_scores(np.asarray(errors), unit[0]))
-        return self._in_container(np.mean(scores, axis=0), X)
+            errors = torch.tensor(np.asarray(errors))
+            scores.append(error_scores(errors, torch.tensor(unit[0])))
+        return self._in_container(torch.stack(scores).mean(dim=0).numpy(), X)
 
     def _in_container(self, scores: np.ndarray, X):
         """Return an array with a column for each feature as a frame like X."""
@@ -521,10 +530,11 @@ def draw(weight: np.ndarray, size: int, rng) -> np.ndarray:
     return np.sort(rng.choice(candidates, size, replace=False))
 
 
-def errors_and_codes(autoencoder, rows) -> tuple[np.ndarray, np.ndarray]:
+def errors_and_codes(autoencoder, rows) -> tuple[Tensor, Tensor]:
     """Return the error of each entry, and the codes, of each row."""
     errors = autoencoder.reconstruction_error(rows, per_feature=True)
-    return np.asarray(errors), np.asarray(autoencoder.transform(rows), np.float64)
+    codes = np.asarray(autoencoder.transform(rows), np.float64)
+    return torch.tensor(np.asarray(errors)), torch.tensor(codes)
 
 
 def units(errors, codes, weight) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -551,29 +561,37 @@ def units(errors, codes, weight) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return mean_error, mean_code, axes / np.sqrt(variances)
 
 
-def error_scores(errors: np.ndarray, mean_error: np.ndarray) -> np.ndarray:
+def error_scores(errors: Tensor, mean_error: Tensor) -> Tensor:
     """Return log(1 + e / mean(e)) / d for each entry; that of the mean for NaN."""
-    with np.errstate(over="ignore"):
-        ratios = np.minimum(errors / mean_error, LARGEST)
-    return np.log1p(np.where(np.isnan(errors), 1.0, ratios)) / errors.shape[1]
+    ratios = (errors / mean_error).clamp(max=LARGEST)
+    return torch.log1p(torch.where(errors.isnan(), 1.0, ratios)) / errors.shape[1]
 
 
-def code_scores(codes: np.ndarray, mean_code, whitening) -> np.ndarray:
+def code_scores(codes: Tensor, mean_code: Tensor, whitening: Tensor) -> Tensor:
     """Return the mean of log(1 + p^2) over the whitened components p of codes."""
     whitened = (codes - mean_code) @ whitening
-    with np.errstate(over="ignore"):
-        squares = np.minimum(np.square(whitened), LARGEST)
-    return np.log1p(squares).mean(axis=1)
+    return torch.log1p(whitened.square().clamp(max=LARGEST)).mean(dim=1)
 
 
-def row_parts(errors, codes, unit) -> np.ndarray:
-    """Return the parts of the score by one autoencoder, of shape (2, n_samples)."""
+def row_parts(errors: Tensor, codes: Tensor, unit: Sequence[Tensor]) -> Tensor:
+    """Return the parts of the score by one autoencoder, of shape (2, n_samples).
+
+    The unit is that of `units`, as tensors.
+    """
     mean_error, *code_unit = unit
-    reconstruction = error_scores(errors, mean_error).sum(axis=1)
-    return np.stack([reconstruction, code_scores(codes, *code_unit)])
+    reconstruction = error_scores(errors, mean_error).sum(dim=1)
+    return torch.stack([reconstruction, code_scores(codes, *code_unit)])
 
 
-def combine(parts: list[np.ndarray]) -> np.ndarray:
+def combine(parts: list[Tensor]) -> Tensor:
     """Return the scores of rows for the parts by each autoencoder."""
-    reconstruction, code = np.mean(parts, axis=0)
-    return -np.logaddexp(reconstruction, code + np.log(CODE_WEIGHT))
+    reconstruction, code = torch.stack(parts).mean(dim=0)
+    code = code + math.log(CODE_WEIGHT)
+    # torch.logaddexp cannot be converted to ONNX.
+    difference = (reconstruction - code).abs()
+    return -torch.maximum(reconstruction, code) - torch.log1p(torch.exp(-difference))
+
+
+def as_tensors(arrays) -> tuple[Tensor, ...]:
+    """Return copies of arrays as tensors: memory-mapped arrays may be read-only."""
+    return tuple(torch.tensor(array) for array in arrays)

@@ -9,8 +9,8 @@ try:
     from skae.onnx._graph import to_onnx
 except ImportError as error:
     raise ImportError(
-        f"skae.onnx needs onnx, onnxscript and skl2onnx: {error}. Install skae with the "
-        "extra onnx."
+        f"skae.onnx needs onnx, onnxscript and skl2onnx: {error}. Install the extra "
+        "`onnx` of skae."
     ) from error
 
 __all__ = ["register", "to_onnx"]

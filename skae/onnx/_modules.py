@@ -5,7 +5,12 @@ import torch
 from torch import Tensor, nn
 
 from skae._imputer import AutoencoderImputer
-from skae._outlier import CODE_WEIGHT, AutoencoderOutlierDetector
+from skae._outlier import (
+    AutoencoderOutlierDetector,
+    as_tensors,
+    combine,
+    row_parts,
+)
 from skae.model._exported import ExportedAutoencoder
 
 
@@ -91,51 +96,22 @@ class OutlierScores(nn.Module):
             mean = scaler.mean_ if scaler.with_mean else np.zeros_like(scaler.scale_)
             self.register_buffer("mean", torch.from_numpy(mean))
             self.register_buffer("scale", scale)
-        self.units = nn.ModuleList(ScoreUnits(*unit) for unit in detector._units)
+        # As parameters, of which a list can be registered, and without gradients.
+        self.units = nn.ModuleList(
+            nn.ParameterList(nn.Parameter(t, False) for t in as_tensors(unit))
+            for unit in detector._units
+        )
 
     def forward(self, X: Tensor) -> Tensor:
         """Return the decision function, of shape (n_samples, 1)."""
         rows = (X.double() - self.mean) / self.scale if self.has_scaler else X
         pairs = zip(self.members, self.units, strict=True)
-        parts = [units(*errors_and_codes(member, rows)) for member, units in pairs]
-        # (2, n_samples)
-        reconstruction, code = torch.stack(parts).mean(dim=0)
-        code = code + np.log(CODE_WEIGHT)
-        # logaddexp, for which ONNX has no operator
-        larger, difference = torch.maximum(reconstruction, code), reconstruction - code
-        scores = -larger - torch.log1p(torch.exp(-difference.abs()))
-        scores = scores.unsqueeze(1) - self.offset
+        parts = []
+        for member, units in pairs:
+            errors, codes = errors_and_codes(member, rows)
+            parts.append(row_parts(errors, codes, list(units)))
+        scores = combine(parts).unsqueeze(1) - self.offset
         return scores.to(X.dtype) if X.is_floating_point() else scores.float()
-
-
-class ScoreUnits(nn.Module):
-    """The parts of the score by one autoencoder, in the units of the training rows.
-
-    Parameters
-    ----------
-    mean_error : ndarray of shape (n_columns,)
-        The mean error of each column.
-
-    mean_code : ndarray of shape (n_components,)
-        The mean code.
-
-    whitening : ndarray of shape (n_components, n_components)
-        A matrix by which centered codes have unit covariance.
-    """
-
-    def __init__(self, mean_error, mean_code, whitening):
-        super().__init__()
-        arrays = {"error": mean_error, "code": mean_code, "whitening": whitening}
-        for name, array in arrays.items():
-            self.register_buffer(name, torch.from_numpy(array))
-
-    def forward(self, errors: Tensor, codes: Tensor) -> Tensor:
-        """Return the parts, of shape (2, n_samples)."""
-        # A missing value has the score of the mean error.
-        ratios = torch.where(errors.isnan(), 1.0, errors / self.error)
-        whitened = (codes - self.code) @ self.whitening
-        parts = torch.log1p(ratios), torch.log1p(whitened.square())
-        return torch.stack([part.mean(dim=1) for part in parts])
 
 
 def errors_and_codes(exported: ExportedAutoencoder, X: Tensor):
